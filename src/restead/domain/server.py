@@ -1,0 +1,61 @@
+"""A machine as its cloud describes it, and the disks that exist now."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
+
+
+class ServerStatus(StrEnum):
+    """What a server is doing.  Only RUNNING and STOPPED ones are backed up or restored."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    BUSY = "busy"  # resizing, rebuilding, migrating, waiting for a confirmation
+    ERROR = "error"
+    DELETING = "deleting"
+
+
+class Kind(StrEnum):
+    VIRTUAL = "virtual"
+    BARE_METAL = "bare_metal"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk that is attached to a server now."""
+
+    id: VolumeId
+    name: str
+    size: int  # bytes, exact
+    bootable: bool = False  # True for the system disk
+    shared: bool = False  # attached to more than one server
+    location: str = ""  # where it is, for people: a path, a pool and a name
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server with its disks, as its cloud described it at one moment."""
+
+    id: ServerId
+    project_id: ProjectId
+    name: str
+    status: ServerStatus
+    volumes: tuple[Volume, ...] = ()  # boot disk first
+    kind: Kind = Kind.VIRTUAL
+    architecture: str = "x86_64"
+    zone: str = ""
+    region: str = ""
+    virtualisation: str = "QEMU"
+    memory: int = 0  # MiB
+    cpus: int = 0
+    private_address: str = ""
+    public_address: str = ""
+    can_back_up_running: bool = False  # its driver can read a consistent moment while it runs
+    can_stop: bool = False  # the service can stop it
+    can_start: bool = False  # the service can start it
+    description: dict[str, object] = field(default_factory=dict, hash=False)  # the driver's own, to make it again
+
+    def volume(self, id: VolumeId) -> Volume | None:
+        """Return the attached disk of that id, or None."""
+        return next((volume for volume in self.volumes if same_id(volume.id, id)), None)

@@ -1,0 +1,111 @@
+"""All state machines, as tables: {(state, event): next state}.  What is not in a table cannot happen.
+
+A record leaves a state only by an event; `records` refuses every other update.  The diagrams in
+docs/design.md are generated from these tables.
+"""
+
+from enum import StrEnum
+from typing import TypeVar
+
+
+class BackupState(StrEnum):
+    """State of a backup of one server; also of a checkpoint and of a volume backup (which never restore)."""
+
+    PROTECTING = "protecting"
+    AVAILABLE = "available"
+    RESTORING = "restoring"
+    DELETING = "deleting"
+    ERROR = "error"
+    DELETED = "deleted"  # kept in the records so that its story can be told; never sent to a client
+
+
+class RestoreState(StrEnum):
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAIL = "fail"
+
+
+class VolumeOutcome(StrEnum):
+    """What a restore has done to one target disk."""
+
+    WAITING = "waiting"
+    RESTORING = "restoring"
+    RESTORED = "restored"
+    PUT_BACK = "put_back"
+    UNTOUCHED = "untouched"
+    DAMAGED = "damaged"
+
+
+class Event(StrEnum):
+    """What moves a state."""
+
+    PROTECTED = "protected"
+    FAILED = "failed"
+    RESTORE = "restore"
+    RESTORED = "restored"
+    DELETE = "delete"
+    DELETED = "deleted"
+    BEGIN = "begin"
+    PUT_BACK = "put_back"
+    LEFT_ALONE = "left_alone"
+
+
+_B, _R, _V, _E = BackupState, RestoreState, VolumeOutcome, Event
+
+BACKUP: dict[tuple[BackupState, Event], BackupState] = {
+    (_B.PROTECTING, _E.PROTECTED): _B.AVAILABLE,
+    (_B.PROTECTING, _E.FAILED): _B.ERROR,
+    (_B.AVAILABLE, _E.RESTORE): _B.RESTORING,
+    (_B.RESTORING, _E.RESTORED): _B.AVAILABLE,
+    (_B.RESTORING, _E.FAILED): _B.AVAILABLE,  # a failed restore does not harm the backup
+    (_B.AVAILABLE, _E.DELETE): _B.DELETING,
+    (_B.ERROR, _E.DELETE): _B.DELETING,
+    (_B.DELETING, _E.DELETED): _B.DELETED,
+    (_B.DELETING, _E.FAILED): _B.ERROR,
+}
+
+RESTORE: dict[tuple[RestoreState, Event], RestoreState] = {
+    (_R.IN_PROGRESS, _E.RESTORED): _R.SUCCESS,
+    (_R.IN_PROGRESS, _E.FAILED): _R.FAIL,
+}
+
+VOLUME: dict[tuple[VolumeOutcome, Event], VolumeOutcome] = {
+    (_V.WAITING, _E.BEGIN): _V.RESTORING,
+    (_V.RESTORING, _E.BEGIN): _V.RESTORING,  # taken up again after a crash
+    (_V.RESTORED, _E.BEGIN): _V.RESTORING,
+    (_V.RESTORING, _E.RESTORED): _V.RESTORED,
+    (_V.WAITING, _E.LEFT_ALONE): _V.UNTOUCHED,
+    (_V.RESTORING, _E.FAILED): _V.DAMAGED,
+    (_V.RESTORING, _E.PUT_BACK): _V.PUT_BACK,
+    (_V.RESTORED, _E.PUT_BACK): _V.PUT_BACK,
+}
+
+State = TypeVar("State", bound=StrEnum)
+
+
+class IllegalTransition(Exception):
+    """A bug: something tried to move a state by an event that does not lead out of it."""
+
+
+def after(table: dict[tuple[State, Event], State], state: State, event: Event) -> State:
+    """Return the state that *event* leads to from *state*.
+
+    Raises:
+        IllegalTransition: the table has no such step.
+    """
+    try:
+        return table[state, event]
+    except KeyError:
+        raise IllegalTransition(f"{type(state).__name__} {state.value}: no way out by {event.value}") from None
+
+
+def checkpoint_state(backups: list[BackupState]) -> BackupState:
+    """Return a checkpoint's state from those of its backups (CSBS, section 3.2)."""
+    for state in (_B.DELETING, _B.PROTECTING):
+        if state in backups:
+            return state
+    left = [state for state in backups if state is not _B.DELETED]
+    if not left:
+        return _B.DELETED
+    good = any(state in (_B.AVAILABLE, _B.RESTORING) for state in left)
+    return _B.AVAILABLE if good else _B.ERROR

@@ -1,0 +1,209 @@
+"""The doors to everything outside the process.
+
+A port exists only where something outside is reached.  Every method's first line is its contract;
+`tests/conformance/` holds one suite for each port, which every driver and every fake passes.  Optional
+abilities are separate Protocols, found with `isinstance`.
+
+Buffers that are handed in are filled or read completely, or the call raises: there is no short count.
+All methods may be called from several threads at once unless they say otherwise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol, TypeVar, runtime_checkable
+
+from restead.domain.caller import Caller
+from restead.domain.extent import Extent
+from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.domain.server import Server
+
+Result = TypeVar("Result")
+Buffer = bytes | bytearray | memoryview
+
+
+class BlobStore(Protocol):
+    """Immutable objects under names like `packs/3f…`: what the repository lives in.
+
+    Names are 1-200 characters of `[a-z0-9/._-]`, without empty, `.` or `..` parts.
+    Every method raises Unavailable when the store does not answer.
+    """
+
+    def put(self, name: str, data: Buffer | Sequence[Buffer]) -> bool:
+        """Store *data* durably under *name* unless the name is taken; tell whether we stored it.
+
+        Atomic: of many racing puts of one name exactly one returns True, and nobody ever sees a part.
+        False says nothing about what stands there.  After an error the put may still have happened.
+        """
+        ...
+
+    def put_file(self, name: str, fd: int) -> bool:
+        """As `put`, with the whole contents of the open regular file *fd* (its position does not matter)."""
+        ...
+
+    def get(self, name: str) -> bytes:
+        """Return the whole object.  Raises NotFound."""
+        ...
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Return exactly *length* bytes from *offset* on.  Raises NotFound; Damaged if the object is too short."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (name, size in bytes) of every object whose name starts with *prefix*, in no order.
+
+        An object that is put or deleted meanwhile may be listed or not.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Make sure the object does not exist; deleting what is not there succeeds."""
+        ...
+
+
+@runtime_checkable
+class ReadsIntoBuffers(Protocol):
+    """A store that can read a range into memory of the caller's, without a copy."""
+
+    def get_range_into(self, name: str, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* from *offset* on.  Raises as `get_range`."""
+        ...
+
+
+class BlockSource(Protocol):
+    """A disk, or a disk as it was at one moment, open for reading."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, fixed while it is open."""
+        ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* with the bytes from *offset* on.  Raises Unavailable on an I/O error, naming the place."""
+        ...
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Yield in order what of that stretch may hold data and what is surely zero, covering all of it."""
+        ...
+
+
+class BlockTarget(BlockSource, Protocol):
+    """A disk open for writing, by us alone."""
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Write all of *data* at *offset*.  Writing the same bytes twice is fine."""
+        ...
+
+    def zero_at(self, offset: int, length: int) -> None:
+        """Make that stretch read as zeroes, giving its space back where the disk can."""
+        ...
+
+    def flush(self) -> None:
+        """Return only when everything written is on stable storage.
+
+        A flush that failed is never repeated and believed: after an error the disk's contents are unknown.
+        """
+        ...
+
+
+class Consistency(StrEnum):
+    """How true to the guest a moment is (CSBS, `extend_info.consistency`)."""
+
+    CRASH = "crash"
+    FILESYSTEM = "filesystem"
+    OFFLINE = "offline"
+
+
+class Moment(Protocol):
+    """Several disks of a server at one moment, open for reading."""
+
+    @property
+    def taken_at(self) -> datetime:
+        """The moment the data shows, aware, UTC."""
+        ...
+
+    @property
+    def consistency(self) -> Consistency: ...
+
+    @property
+    def sources(self) -> Mapping[VolumeId, BlockSource]:
+        """An open source for each disk that was asked for."""
+        ...
+
+
+class Servers(Protocol):
+    """The machines of a cloud."""
+
+    def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
+        """Describe a server as it is now.  Raises NotFound if the project has none of that id."""
+        ...
+
+    def servers(self, project_id: ProjectId) -> list[Server]:
+        """Describe all servers of a project, by name."""
+        ...
+
+    def stop(self, project_id: ProjectId, server_id: ServerId, *, grace: timedelta) -> None:
+        """Return when the server is stopped: asked politely first, forced after *grace*.
+
+        Stopping a stopped server succeeds.  Raises Unavailable if it would not stop.
+        """
+        ...
+
+    def start(self, project_id: ProjectId, server_id: ServerId) -> None:
+        """Return when the server is running.  Starting a running server succeeds.
+
+        Raises Unavailable if it would not start, with the reason.
+        """
+        ...
+
+
+class Volumes(Protocol):
+    """The disks of a cloud's servers.  Opening is exclusive: while a target is open nobody else can write to it,
+    and no server can start on it; while a moment is open nobody changes what it shows."""
+
+    def open_moment(
+        self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
+    ) -> AbstractContextManager[Moment]:
+        """Open these disks of the server for reading, all at one moment.
+
+        Raises NotFound (server or disk is gone), Unavailable (a disk is in use or does not open).
+        """
+        ...
+
+    def open_target(
+        self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId
+    ) -> AbstractContextManager[BlockTarget]:
+        """Open a disk of a stopped server for writing.
+
+        Raises NotFound, Unavailable (somebody has it open; it is mounted or used for swap; it does not open).
+        """
+        ...
+
+
+class Identity(Protocol):
+    """Who stands behind a token."""
+
+    def caller(self, token: str) -> Caller:
+        """Return the caller.  Raises Unauthenticated (unknown, expired, revoked) or Unavailable."""
+        ...
+
+
+class Run(Protocol):
+    """The durable engine as a workflow sees it: a story whose finished steps are not told twice."""
+
+    def step(self, name: str, do: Callable[[], Result]) -> Result:
+        """Return what *do* returned when this step was first finished, calling it only if it never was.
+
+        The result is JSON.  It is durable, under this run's lease, before it is returned.  An
+        Unavailable is tried again a few times; a run whose lease has moved is ended by LeaseLost.
+        """
+        ...
+
+    def tell(self, kind: str, subject: str = "", **numbers: object) -> None:
+        """Append an event to the story, in the order told."""
+        ...
+
+    def check(self) -> None:
+        """Return if the run may still write: it was not cancelled and its lease is its own; else raise."""
+        ...
