@@ -1,0 +1,198 @@
+"""Everything an operator can set, in one typed object.
+
+A value comes from the first of these that has it: a flag of the command line, an environment variable
+(`RESTEAD_` and the name in capitals), the TOML file, the default.  Each setting is described here and in
+docs/operate.md.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from restead.domain.errors import InvalidRequest
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Threads = Annotated[int, Field(ge=1, le=64)]
+
+
+def default_data() -> Path:
+    """Where the data folder is when nobody says: /var/lib/restead for root, else by the XDG rules."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/restead")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "restead"
+
+
+def default_config() -> Path:
+    """The TOML file that is read if it exists and no other is named."""
+    return config_folder() / "restead.toml"
+
+
+def config_folder() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "restead"
+
+
+class Settings(BaseSettings):
+    """What an operator can set; unknown names are refused."""
+
+    model_config = SettingsConfigDict(env_prefix="RESTEAD_", extra="forbid", frozen=True, validate_default=True)
+
+    data: Path = Field(
+        default_factory=default_data,
+        description="Folder of everything the service keeps: records, repository, key, servers. Private to its owner.",
+    )
+    runtime: Path | None = Field(
+        None,
+        description="Short folder for sockets of running machines. Chosen by itself, and remembered, if not set.",
+    )
+    listen: str = Field(
+        "127.0.0.1:8799", description="Address and port of the API; port 0 takes a free one and prints it."
+    )
+    tls_cert: Path | None = Field(None, description="PEM file with the certificate, and those it needs, for HTTPS.")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
+    behind_proxy: bool = Field(
+        False,
+        description="A proxy in front does HTTPS: allows listening beyond this machine without it, "
+        "and believes the proxy's X-Forwarded-Proto and X-Forwarded-Host.",
+    )
+    public_url: str = Field(
+        "",
+        description="Address under which clients reach the service, for links in lists and version discovery. "
+        "Taken from each request if not set.",
+    )
+    identity_url: str = Field(
+        "", description="Address of the identity service, echoed as restore_target when a client sends none."
+    )
+    passphrase: SecretStr | None = Field(
+        None, description="Opens the repository instead of the key file. Better given as a file."
+    )
+    passphrase_file: Path | None = Field(
+        None, description="File whose first line is the passphrase; others must not be able to read it."
+    )
+    chunk_size: int = Field(
+        256 * 1024,
+        ge=4096,
+        le=16 * 1024 * 1024,
+        description="Bytes of disk in a chunk. Counts only when the repository is made.",
+    )
+    backup_threads: Threads = Field(4, description="Threads that read and seal one disk of a backup.")
+    restore_threads: Threads = Field(8, description="Threads that fetch, prove and write one disk of a restore.")
+    memory: int = Field(
+        96 * 1024 * 1024,
+        ge=16 * 1024 * 1024,
+        description="Bytes of buffers that one backup or restore may use at a time.",
+    )
+    runs: Threads = Field(2, description="Backups, restores and deletions under way at one time; more wait.")
+    direct_io: bool = Field(True, description="Read and write disks past the page cache where they allow it.")
+    stop_grace: Seconds = Field(
+        60.0, description="Seconds that a server has to shut down when asked politely, before it is forced."
+    )
+    accel: Literal["auto", "kvm", "tcg"] = Field(
+        "auto", description="How QEMU runs servers; auto takes kvm if a small machine proves to boot with it."
+    )
+    qemu: str = Field("qemu-system-x86_64", description="Program that runs servers with `--power qemu`.")
+    shared_disks: bool = Field(True, description="Whether servers with disks shared between servers are backed up.")
+    restore_between_zones: bool = Field(
+        True, description="Whether a backup may be restored to a server in another availability zone."
+    )
+    quota_backups: int = Field(-1, ge=-1, description="Backups a project may have; -1 sets no limit.")
+    quota_capacity: int = Field(-1, ge=-1, description="GB (2^30 bytes) that a project may store; -1 sets no limit.")
+    shutdown_grace: Seconds = Field(
+        10.0, description="Seconds to answer open requests and reach a resting place when the service ends."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Form of the log on standard error; auto is console on a terminal and JSON lines elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important lines that are logged."
+    )
+
+    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """A relative path means the working folder at start, whatever happens to that later."""
+        return path and Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  resolve() would follow links
+
+    @field_validator("listen")
+    @classmethod
+    def _has_a_port(cls, listen: str) -> str:
+        host, colon, port = listen.rpartition(":")
+        if not (host and colon and port.isdecimal() and int(port) < 65_536):
+            raise ValueError(f"{listen!r} is not ADDRESS:PORT, such as 127.0.0.1:8799 or [::1]:8799")
+        return listen
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together; one of them is missing")
+        if self.passphrase is not None and self.passphrase_file is not None:
+            raise ValueError("passphrase and passphrase_file exclude each other; both are set")
+        return self
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    def secret_phrase(self) -> str | None:
+        """Return the passphrase, None if the repository is opened by its key file.
+
+        Raises:
+            InvalidRequest: the file is missing, empty or readable by others.
+        """
+        if self.passphrase is not None:
+            return self.passphrase.get_secret_value()
+        return None if self.passphrase_file is None else _first_line(self.passphrase_file)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            line = file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"passphrase_file {path} cannot be read: {error}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InvalidRequest(
+            f"passphrase_file {path} has mode {stat.S_IMODE(mode):04o}; only its owner may read it: chmod 600 {path}"
+        )
+    if not line:
+        raise InvalidRequest(f"passphrase_file {path} has an empty first line")
+    return line
+
+
+def read_settings(config: Path | None = None, **flags: object) -> Settings:
+    """Return the settings: *flags* that are not None, then environment, then the TOML file, then defaults.
+
+    Raises:
+        InvalidRequest: a value is wrong or unknown, or *config* was named and cannot be read.
+    """
+    file = config or default_config()
+    if config is not None and not config.is_file():
+        raise InvalidRequest(f"settings file {config} does not exist")
+
+    class _FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    try:
+        return _FromFile(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise InvalidRequest(f"settings: {wrong}") from None  # the error's text could show a secret's value
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"settings file {file}: {error}") from error
