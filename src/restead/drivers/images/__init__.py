@@ -1,0 +1,10 @@
+"""Servers whose disks are raw files or block devices on this machine.
+
+Their power is a QEMU process that we manage, a command that the operator names, or nobody's.  docs/drivers.md tells
+how it works and what it never touches.
+"""
+
+from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition, disk_from_text
+from restead.drivers.images.driver import ImagesDriver, ImagesOptions
+
+__all__ = ["DiskDefinition", "ImagesDriver", "ImagesOptions", "Power", "ServerDefinition", "disk_from_text"]

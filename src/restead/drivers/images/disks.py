@@ -1,0 +1,154 @@
+"""An open disk: `DiskSource` to read, `DiskTarget` to write as well.  `opening` makes them.
+
+Both are used by many threads at once: reads and writes carry their offset, and SEEK_DATA and SEEK_HOLE answer from the
+offset they are given, so the descriptor's own position, which threads would race for, is never used.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+
+from restead.domain.errors import Unavailable
+from restead.domain.extent import Extent
+from restead.domain.ids import VolumeId
+from restead.drivers.images.rawio import RawIo
+from restead.drivers.images.zeroes import zero_device, zero_file
+
+Buffer = bytes | bytearray | memoryview
+
+
+class DiskSource:
+    """A file or device open for reading; its size is that at opening."""
+
+    def __init__(self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool) -> None:
+        self._id = volume_id
+        self._fd = fd  # without O_DIRECT; owned by whoever opened it
+        self._raw = raw
+        self._size = size
+        self._is_device = is_device
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* with the bytes from *offset* on.
+
+        Raises:
+            Unavailable: an I/O error, or the disk has become shorter.
+        """
+        view = buffer.cast("B")
+        self._check_range(offset, len(view))
+        try:
+            self._raw.read(offset, view)
+        except OSError as error:
+            raise self._failed("read", offset, len(view), error) from error
+        except EOFError as error:
+            raise Unavailable(f"disk {self._id} held {self._size} bytes when it was opened and {error}; "
+                              f"read of {len(view)} bytes at {offset}") from error
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Yield in order what may hold data and what is a hole, asking the file system as it is consumed.
+
+        Raises:
+            Unavailable: the file system answers with an error.
+        """
+        self._check_range(offset, length)
+        if self._is_device:  # a device cannot be asked for holes: all of it may be data
+            return iter([Extent(offset, length, data=True)] if length else [])
+        return self._file_extents(offset, offset + length)
+
+    def _file_extents(self, at: int, end: int) -> Iterator[Extent]:
+        while at < end:
+            data = self._seek(at, os.SEEK_DATA, end)
+            if data > at:
+                yield Extent(at, data - at, data=False)
+            if data < end:
+                hole = self._seek(data, os.SEEK_HOLE, end)
+                yield Extent(data, hole - data, data=True)
+                data = hole
+            at = data
+
+    def _seek(self, at: int, whence: int, end: int) -> int:
+        """Return where data (or a hole) begins at or behind *at*, at most *end*."""
+        try:
+            found = os.lseek(self._fd, at, whence)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the file's end
+                return end
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # no holes here: all is data
+                return at if whence == os.SEEK_DATA else end
+            raise self._failed("search for data", at, end - at, error) from error
+        return min(found, end)
+
+    def _check_range(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self._size:
+            raise ValueError(f"disk {self._id} holds {self._size} bytes, {length} at {offset} were asked for")
+
+    def _failed(self, deed: str, offset: int, length: int, error: OSError) -> Unavailable:
+        return Unavailable(f"disk {self._id}: {deed} of {length} bytes at {offset}: {error.strerror or error}")
+
+
+class DiskTarget(DiskSource):
+    """A file or device open for writing, by us alone."""
+
+    def __init__(self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool) -> None:
+        super().__init__(volume_id, fd, raw, size, is_device=is_device)
+        self._lost = ""  # why nothing can be said any more about what the disk holds
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._check_trusted()
+        super().read_into(offset, buffer)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        self._check_trusted()
+        return super().extents(offset, length)
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Write all of *data* at *offset*; it may still be in memory when this returns (`flush`).
+
+        Raises:
+            Unavailable: an I/O error (no space left, …), naming the place; or a flush failed before.
+        """
+        view = memoryview(data).cast("B")
+        self._check_range(offset, len(view))
+        self._check_trusted()
+        try:
+            self._raw.write(offset, view)
+        except OSError as error:
+            raise self._failed("write", offset, len(view), error) from error
+
+    def zero_at(self, offset: int, length: int) -> None:
+        """Make that stretch read as zeroes: a hole where the disk can have one, written zeroes elsewhere.
+
+        Raises:
+            Unavailable: as `write_at`.
+        """
+        self._check_range(offset, length)
+        self._check_trusted()
+        if length == 0:
+            return
+        try:
+            zero = zero_device if self._is_device else zero_file
+            zero(self._fd, self._raw, offset, length)
+        except OSError as error:
+            raise self._failed("zeroing", offset, length, error) from error
+
+    def flush(self) -> None:
+        """Return only when everything written is on stable storage.
+
+        Raises:
+            Unavailable: it is not; from now on every call raises, because the kernel forgets which pages it
+                could not write: a second flush would succeed and prove nothing.
+        """
+        self._check_trusted()
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self._lost = f"disk {self._id}: flush: {error.strerror}; what it holds is unknown"
+            raise Unavailable(self._lost) from error
+
+    def _check_trusted(self) -> None:
+        if self._lost:
+            raise Unavailable(self._lost)

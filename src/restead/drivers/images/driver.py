@@ -1,0 +1,186 @@
+"""The driver: servers and volumes as the rest of restead sees them."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
+from restead.domain.server import Server, ServerStatus, Volume
+from restead.drivers.images.backing import backing_of, measure
+from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition
+from restead.drivers.images.disks import DiskSource, DiskTarget
+from restead.drivers.images.guard import Guard
+from restead.drivers.images.opening import open_source, open_target, require_unused
+from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
+from restead.drivers.images.registry import Registry, not_found
+from restead.drivers.images.stored import to_json
+from restead.ports import Consistency
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesOptions:
+    """What an operator may choose; `docs/drivers.md` says what each is for."""
+
+    direct_read: bool = False  # read disks past the page cache
+    direct_write: bool = True  # write disks past the page cache
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineMoment:
+    """The disks of a server that does not run, all of them locked before *taken_at*."""
+
+    taken_at: datetime
+    sources: Mapping[VolumeId, DiskSource]
+    consistency: Consistency = Consistency.OFFLINE
+
+
+class ImagesDriver:
+    """Implements `Servers` and `Volumes` for servers that an operator has described.
+
+    *folder* is restead's data folder; *runtime* a short path for sockets.  Every call reads what is true now:
+    several processes may work with one folder.
+    """
+
+    def __init__(
+        self, folder: Path, runtime: Path, options: ImagesOptions = ImagesOptions(), guard: Guard | None = None
+    ) -> None:
+        self._options = options
+        self._guard = guard or Guard()
+        self._registry = Registry(folder / "servers")
+        self._switches: dict[Power, PowerSwitch] = {Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch()}
+
+    # ------------------------------------------------------------------ what operators do
+
+    def add(self, definition: ServerDefinition) -> ServerDefinition:
+        """Store a server durably, complete with ids; see `Registry.add`."""
+        return self._registry.add(definition)
+
+    def remove(self, server_id: ServerId) -> None:
+        """Forget a stopped server; its disks are not touched.  Raises NotFound; InvalidRequest if it runs."""
+        definition = self._registry.definition(server_id)
+        if self._switch(definition).is_running(definition):
+            raise InvalidRequest(f"server {server_id} is running: stop it before it is removed")
+        self._registry.remove(server_id)
+
+    def definition(self, server_id: ServerId) -> ServerDefinition:
+        """Return a server's definition, whatever its project.  Raises NotFound."""
+        return self._registry.definition(server_id)
+
+    def definitions(self) -> list[ServerDefinition]:
+        """Return the definitions of all projects' servers, by name."""
+        return self._registry.definitions()
+
+    # ------------------------------------------------------------------ Servers
+
+    def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
+        definition = self._definition(project_id, server_id)
+        running = self._switch(definition).is_running(definition)
+        return self._described(definition, ServerStatus.RUNNING if running else ServerStatus.STOPPED)
+
+    def servers(self, project_id: ProjectId) -> list[Server]:
+        """Describe all servers of a project; one whose power cannot be found out is in state ERROR."""
+        found = []
+        for definition in self._registry.definitions():
+            if definition.project != project_id:
+                continue
+            try:
+                running = self._switch(definition).is_running(definition)
+                status = ServerStatus.RUNNING if running else ServerStatus.STOPPED
+            except Unavailable:
+                status = ServerStatus.ERROR
+            found.append(self._described(definition, status))
+        return found
+
+    def stop(self, project_id: ProjectId, server_id: ServerId, *, grace: timedelta) -> None:
+        definition = self._definition(project_id, server_id)
+        self._switch(definition).stop(definition, grace)
+
+    def start(self, project_id: ProjectId, server_id: ServerId) -> None:
+        definition = self._definition(project_id, server_id)
+        switch = self._switch(definition)
+        if definition.power is not Power.NONE and not switch.is_running(definition):
+            for disk in definition.disks:
+                require_unused(disk, self._guard)
+        switch.start(definition)
+
+    # ------------------------------------------------------------------ Volumes
+
+    @contextmanager
+    def open_moment(
+        self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
+    ) -> Iterator[OfflineMoment]:
+        """Open disks of a stopped server; all are locked before the first byte is read.
+
+        Raises:
+            NotFound, Unavailable: as the port says; at closing Unavailable: a disk was changed meanwhile.
+        """
+        definition = self._definition(project_id, server_id)
+        disks = [_disk(definition, volume_id) for volume_id in volume_ids]
+        self._require_stopped(definition)
+        with ExitStack() as opened:
+            sources = {
+                volume_id: opened.enter_context(open_source(disk, self._guard, direct=self._options.direct_read))
+                for volume_id, disk in zip(volume_ids, disks, strict=True)
+            }
+            yield OfflineMoment(datetime.now(UTC), sources)
+
+    @contextmanager
+    def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[DiskTarget]:
+        definition = self._definition(project_id, server_id)
+        disk = _disk(definition, volume_id)
+        self._require_stopped(definition)
+        with open_target(disk, self._guard, direct=self._options.direct_write) as target:
+            yield target
+
+    # ------------------------------------------------------------------ inside
+
+    def _definition(self, project_id: ProjectId, server_id: ServerId) -> ServerDefinition:
+        definition = self._registry.definition(server_id)
+        if definition.project != project_id:
+            raise not_found(server_id)
+        return definition
+
+    def _switch(self, definition: ServerDefinition) -> PowerSwitch:
+        return self._switches[definition.power]
+
+    def _require_stopped(self, definition: ServerDefinition) -> None:
+        if self._switch(definition).is_running(definition):
+            raise Unavailable(f"server {definition.id} is running; its disks open when it is stopped")
+
+    def _described(self, definition: ServerDefinition, status: ServerStatus) -> Server:
+        volumes, missing = [], False
+        for disk in definition.boot_first:
+            size = _size(disk)
+            missing = missing or size is None
+            volumes.append(Volume(disk.id, disk.name, size or 0, disk.boot, disk.shared, str(disk.path)))
+        can_switch = definition.power is not Power.NONE
+        return Server(
+            id=definition.id, project_id=definition.project, name=definition.name,
+            status=ServerStatus.ERROR if missing else status, volumes=tuple(volumes), architecture=definition.arch,
+            zone=definition.zone, memory=definition.memory, cpus=definition.cpus,
+            private_address=_address(definition, private=True), public_address=_address(definition, private=False),
+            can_stop=can_switch, can_start=can_switch,
+            description={"driver": "images", "definition": to_json(definition)},
+        )  # fmt: skip
+
+
+def _disk(definition: ServerDefinition, volume_id: VolumeId) -> DiskDefinition:
+    for disk in definition.disks:
+        if same_id(disk.id, volume_id):
+            return disk
+    raise NotFound(f"server {definition.id} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
+
+
+def _size(disk: DiskDefinition) -> int | None:
+    try:
+        return measure(backing_of(disk.path))
+    except OSError:  # gone, or not to be looked at: the server is in state ERROR until that is put right
+        return None
+
+
+def _address(definition: ServerDefinition, *, private: bool) -> str:
+    return next((one for one in definition.addresses if ipaddress.ip_address(one).is_private == private), "")

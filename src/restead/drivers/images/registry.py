@@ -1,0 +1,187 @@
+"""The servers an operator has described: one JSON file for each in `<data>/servers/`, private to its owner.
+
+Files rather than rows, so that `restead server add` works on a data folder whether or not a service runs:
+every file is written beside its place, synced and renamed into it, and every call reads what is there now.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import ServerId, VolumeId, canonical_id, new_id, same_id
+from restead.drivers.images.backing import backing_of, measure
+from restead.drivers.images.definition import DiskDefinition, ServerDefinition, check
+from restead.drivers.images.stored import from_json, to_json
+
+_SECTOR = 512  # bytes: the smallest unit a guest addresses a disk by
+
+
+class Registry:
+    """The definitions in a folder, which is made at the first write."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, definition: ServerDefinition) -> ServerDefinition:
+        """Check everything, fill in what was left out (ids, names, the boot disk) and store it durably.
+
+        Raises:
+            InvalidRequest: something is wrong with it, with a disk, or an id or a disk is another server's.
+        """
+        check(definition)
+        _check_command(definition)
+        with self._locked():
+            others = self.definitions()
+            server_id = ServerId(definition.id or new_id())
+            if any(same_id(other.id, server_id) for other in others):
+                raise InvalidRequest(f"there is a server {server_id} already")
+            complete = replace(definition, id=server_id, disks=_complete_disks(definition, others))
+            self._write(complete)
+        return complete
+
+    def remove(self, server_id: ServerId) -> None:
+        """Forget a server, durably; its disks are not touched.  Raises NotFound."""
+        with self._locked():
+            path = self._path(server_id)
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                raise not_found(server_id) from None
+            _sync_folder(self._folder)
+
+    def definition(self, server_id: ServerId) -> ServerDefinition:
+        """Return a server's definition.  Raises NotFound; Unavailable or Damaged if its file cannot be read."""
+        try:
+            return _read(self._path(server_id))
+        except FileNotFoundError:
+            raise not_found(server_id) from None
+
+    def definitions(self) -> list[ServerDefinition]:
+        """Return all definitions, by name and id."""
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                found.append(_read(path))
+            except FileNotFoundError:  # removed since it was listed
+                continue
+        return sorted(found, key=lambda one: (one.name, one.id))
+
+    def _path(self, server_id: ServerId) -> Path:
+        name = canonical_id(server_id)
+        if "/" in name or "\0" in name or len(name) > 64:  # no id of ours; never a way out of the folder
+            raise not_found(server_id)
+        return self._folder / f"{name}.json"
+
+    def _write(self, definition: ServerDefinition) -> None:
+        path = self._path(definition.id)
+        new = path.with_suffix(".new")  # ids hold no dot: no other file is called so, and we hold the lock
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(to_json(definition), file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(fd)
+        new.rename(path)
+        _sync_folder(self._folder)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_folder(self._folder.parent)
+        fd = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def not_found(server_id: ServerId) -> NotFound:
+    """Return the error that says there is no such server, or none the caller may know of."""
+    return NotFound(f"there is no server {server_id}", code=Code.SERVER_NOT_FOUND)
+
+
+def _read(path: Path) -> ServerDefinition:
+    try:
+        plain = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Damaged(f"server definition {path.name} is no JSON", detail=str(error)) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"server definition {path.name} cannot be read: {error.strerror}") from error
+    return from_json(plain, path.name)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _check_command(definition: ServerDefinition) -> None:
+    command = definition.power_command
+    if command is None:
+        return
+    if not command.is_absolute():
+        raise InvalidRequest(f"power command {command} of server {definition.name!r} is no absolute path")
+    if not (command.is_file() and os.access(command, os.X_OK)):
+        raise InvalidRequest(f"power command {command} of server {definition.name!r} is no executable file")
+
+
+def _complete_disks(definition: ServerDefinition, others: Sequence[ServerDefinition]) -> tuple[DiskDefinition, ...]:
+    """Return the disks with ids, names and a boot disk, all of them proven usable and nobody else's."""
+    no_boot = not any(disk.boot for disk in definition.disks)
+    complete: list[DiskDefinition] = []
+    for number, disk in enumerate(definition.disks):
+        _check_backing(disk)
+        for known in complete:
+            if _same_disk(disk, known):
+                raise InvalidRequest(f"disks {disk.path} and {known.path} of server {definition.name!r} are one disk")
+        disk = _among_others(disk, others)
+        if any(same_id(disk.id, known.id) for known in complete):
+            raise InvalidRequest(f"server {definition.name!r} has 2 disks with id {disk.id}")
+        complete.append(replace(disk, name=disk.name or disk.path.name, boot=disk.boot or (no_boot and number == 0)))
+    return tuple(complete)
+
+
+def _check_backing(disk: DiskDefinition) -> None:
+    if not disk.path.is_absolute():
+        raise InvalidRequest(f"disk {disk.path} is no absolute path")
+    try:
+        backing = backing_of(disk.path)
+        size = measure(backing)
+    except OSError as error:
+        raise InvalidRequest(f"disk {disk.path} cannot be used: {error.strerror or error}") from error
+    if size == 0 or size % _SECTOR:
+        raise InvalidRequest(f"disk {disk.path} holds {size} bytes; a disk is a multiple of {_SECTOR} bytes, not 0")
+
+
+def _among_others(disk: DiskDefinition, others: Sequence[ServerDefinition]) -> DiskDefinition:
+    """Return the disk with its id, after comparing it with all disks of other servers."""
+    for other in others:
+        for theirs in other.disks:
+            same = _same_disk(disk, theirs)
+            if same and not (disk.shared and theirs.shared):
+                raise InvalidRequest(f"disk {disk.path} is disk {theirs.id} of server {other.id} already, "
+                                     "and not both say that it is shared")
+            if same and not disk.id:
+                disk = replace(disk, id=theirs.id)
+            if same != same_id(disk.id, theirs.id):
+                raise InvalidRequest(f"disk {disk.path} has id {disk.id or 'none'}, disk {theirs.path} "
+                                     f"of server {other.id} has id {theirs.id}: one disk has one id")
+    return disk if disk.id else replace(disk, id=VolumeId(new_id()))
+
+
+def _same_disk(one: DiskDefinition, other: DiskDefinition) -> bool:
+    try:
+        return backing_of(one.path).key == backing_of(other.path).key
+    except OSError:  # the other's backing is gone: names are all there is to compare
+        return one.path == other.path
