@@ -1,0 +1,56 @@
+"""The command line.  The two deeds are verbs (`protect`, `restore`), all else is noun, then verb.
+
+Results go to standard output, everything else to standard error with `restead: ` in front.
+"""
+
+from typing import Annotated
+
+import typer
+
+from restead import __version__
+from restead.cli.doors import Doors, House, NewServer, TokenLine
+from restead.cli.keys import keys
+from restead.cli.serve import serve
+from restead.cli.servers import servers
+from restead.cli.tokens import tokens
+from restead.cli.wiring import EXIT_CODES, Commands
+
+__all__ = ["Doors", "House", "NewServer", "TokenLine", "command_line", "run"]
+
+
+def command_line() -> typer.Typer:
+    """Return the whole command line, to be called with the doors as its object."""
+    line = typer.Typer(
+        name="restead",
+        help="Backs up whole virtual machines and brings them back, bit for bit.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        cls=Commands,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    line.callback()(_root)
+    line.command("serve")(serve)
+    for nouns in (servers, tokens, keys):
+        line.add_typer(nouns)
+    return line
+
+
+def run(doors: Doors) -> None:
+    """Do what the process's arguments say, and exit."""
+    command_line()(obj=doors)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"restead {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,91 @@
+"""What the command line needs from the house, as protocols; `app` implements them."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from restead.domain.caller import Role
+from restead.domain.ids import ProjectId
+from restead.domain.server import Server
+from restead.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLine:
+    """A token as it may be shown: everything but the token."""
+
+    id: str
+    project_id: ProjectId
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    ending: str  # the token's last characters, to tell one from another
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewServer:
+    """A server as the command line describes it; the driver checks every member."""
+
+    name: str
+    project: str
+    disks: Sequence[str]  # each the text of a --disk
+    id: str = ""
+    power: str = "none"
+    power_command: Path | None = None
+    memory: int = 0  # MiB
+    cpus: int = 0
+    zone: str = ""
+    arch: str = "x86_64"
+    addresses: Sequence[str] = ()
+
+
+class House(Protocol):
+    """An opened data folder, whether or not a service runs on it."""
+
+    def create_token(self, project: str, role: Role, lasts: timedelta | None) -> str:
+        """Return a new token, which is shown this once and stored hashed."""
+        ...
+
+    def tokens(self) -> list[TokenLine]: ...
+
+    def revoke_token(self, id: str) -> None: ...
+
+    def add_server(self, new: NewServer) -> Server: ...
+
+    def servers(self, project: str | None) -> list[Server]: ...
+
+    def server(self, name_or_id: str, project: str | None) -> Server:
+        """Return the one server of that id or name.  Raises NotFound; InvalidRequest if several are so called."""
+        ...
+
+    def start_server(self, server: Server) -> None: ...
+
+    def stop_server(self, server: Server, grace: timedelta) -> None: ...
+
+    def remove_server(self, server: Server) -> None:
+        """Forget the server; its disks stay as they are."""
+        ...
+
+    def export_recovery_key(self) -> str:
+        """Make a recovery key and return it; it is stored nowhere."""
+        ...
+
+    def confirm_recovery_key(self, text: str) -> None:
+        """Note that the recovery key is kept elsewhere.  Raises InvalidRequest if *text* is not that key."""
+        ...
+
+
+class Doors(Protocol):
+    """What only the composition root can do."""
+
+    def serve(self, settings: Settings) -> None:
+        """Run the service until it is told to end."""
+        ...
+
+    def house(self, settings: Settings) -> AbstractContextManager[House]:
+        """Open the data folder, made if it is missing."""
+        ...

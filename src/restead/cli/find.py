@@ -1,0 +1,41 @@
+"""What a name on the command line means: an id, or the name of exactly one thing."""
+
+from restead.cli.client import Client, Json
+from restead.cli.show import when
+from restead.domain.errors import InvalidRequest, NotFound
+
+
+def server(client: Client, name_or_id: str) -> Json:
+    """Return the server.  Raises NotFound."""
+    found: Json = client.get(f"/servers/{_segment(name_or_id)}")["server"]
+    return found
+
+
+def backup(client: Client, name_or_id: str) -> Json:
+    """Return the backup of that id, or the only one of that name.
+
+    Raises:
+        NotFound: there is none.
+        InvalidRequest: several have that name.
+    """
+    try:
+        found: Json = client.get(f"/checkpoint_items/{_segment(name_or_id)}")["checkpoint_item"]
+    except NotFound:
+        pass
+    else:
+        return found
+    named = [each for each in client.all("/checkpoint_items", "checkpoint_items", name=name_or_id)
+             if each["name"] == name_or_id]  # fmt: skip
+    if not named:
+        raise NotFound(f"there is no backup with the id or name {name_or_id}")
+    if len(named) > 1:
+        which = ", ".join(f"{each['id']} of {when(each['created_at'])}" for each in named[:5])
+        raise InvalidRequest(f"{len(named)} backups are named {name_or_id}; say which by its id: {which}")
+    return named[0]
+
+
+def _segment(text: str) -> str:
+    """The text as one part of a path; ids and names that could leave it are none that exist."""
+    if not text or "/" in text or "?" in text or "#" in text or "%" in text or text in (".", ".."):
+        raise NotFound(f"there is nothing with the id or name {text!r}")
+    return text

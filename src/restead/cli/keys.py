@@ -1,0 +1,28 @@
+"""`restead key …`: the recovery key, which opens the repository when everything else is lost."""
+
+import sys
+
+from restead.cli.doors import House
+from restead.cli.wiring import group, on_folder, say, stderr
+
+keys = group("key", "Make a recovery key and confirm that it is kept elsewhere.")
+
+
+@keys.command("export")
+@on_folder
+def export(house: House) -> None:
+    """Make a recovery key and print it, this once. With it and the repository alone, every backup opens."""
+    key = house.export_recovery_key()
+    say("keep this key away from this machine, on paper or in a safe; it is not stored here")
+    print(key)
+    say("then type it back: restead key confirm")
+
+
+@keys.command("confirm")
+@on_folder
+def confirm(house: House) -> None:
+    """Read the recovery key from standard input, and note that it is kept elsewhere."""
+    if sys.stdin.isatty():
+        stderr.print("recovery key: ", end="")
+    house.confirm_recovery_key(sys.stdin.readline().strip())
+    say("the recovery key is right, and noted as kept elsewhere")

@@ -1,0 +1,69 @@
+"""How things look: tables for people, JSON for programs, both on standard output."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headings, each column as wide as its widest cell, nothing ever cut."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    console = Console(highlight=False, soft_wrap=True)
+    for style, row in [("dim", headings), *(("", row) for row in cells)]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(Text(line.rstrip(), style), soft_wrap=True)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one on a line; what is empty is left out."""
+    shown = [(name, str(value)) for name, value in pairs if value not in ("", None)]
+    width = max(len(name) for name, _ in shown)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in shown:
+        console.print(Text(f"{name.ljust(width)}  ", "dim") + Text(value))
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people: `1.5 GiB`, `512 bytes`."""
+    if count < 1024:
+        return f"{count:.0f} bytes"
+    for unit in _UNITS:
+        count /= 1024
+        if count < 1024 or unit == _UNITS[-1]:
+            break
+    return f"{count:.0f} {unit}" if count >= 100 or count == int(count) else f"{count:.1f} {unit}"
+
+
+def when(value: Any) -> str:
+    """Return a time of the API or of the house for people, in UTC: `2026-03-02 10:15:30`."""
+    if value is None:
+        return "-"
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def seconds(count: float) -> str:
+    """Return a duration for people: `8 s`, `3 min 20 s`, `1 h 05 min`."""
+    whole = round(count)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def on_terminal() -> bool:
+    """Whether somebody can be asked and watches."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,155 @@
+"""How a command gets what it works on, and how its failure becomes an exit code.
+
+A command is written as a plain function whose first parameter is a `House` or a `Client`; the decorators
+here put the options in its place that say which one.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import closing
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from restead.cli.client import Client, open_client
+from restead.cli.doors import Doors, House
+from restead.domain.errors import (
+    Damaged,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    ResteadError,
+    Unauthenticated,
+    Unavailable,
+)
+from restead.settings import Settings, read_settings
+
+
+class Exit(IntEnum):
+    """What the exit code says."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_REACHABLE = 3
+    REFUSED = 4
+    INTERRUPTED = 130  # by Ctrl-C, as shells count it
+
+
+EXIT_CODES = """Exit codes: 0 done; 1 failed (a backup or restore ended in error, stored bytes are damaged);
+2 the command line is wrong; 3 the service, or something it needs, cannot be reached or is in use;
+4 refused (not allowed, not found, a condition does not hold); 130 interrupted."""
+
+_CODES: dict[type[ResteadError], Exit] = {
+    InvalidRequest: Exit.REFUSED,
+    Unauthenticated: Exit.REFUSED,
+    Forbidden: Exit.REFUSED,
+    NotFound: Exit.REFUSED,
+    Unavailable: Exit.NOT_REACHABLE,
+    Damaged: Exit.FAILED,
+}
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Tell people something that is not a result."""
+    stderr.print(Text("restead: ", "dim") + Text(message))
+
+
+def fail(message: str, code: Exit) -> typer.Exit:
+    """Tell why, and return what to raise."""
+    stderr.print(Text("restead: ", "red") + Text(message))
+    return typer.Exit(code)
+
+
+class Commands(TyperGroup):
+    """Commands whose errors become one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ResteadError as error:
+            code = _CODES.get(type(error), Exit.FAILED)
+            raise fail(error.message + (f" ({error.detail})" if error.detail else ""), code) from error
+        except KeyboardInterrupt:
+            raise fail("interrupted", Exit.INTERRUPTED) from None
+
+
+def group(name: str, summary: str) -> typer.Typer:
+    return typer.Typer(name=name, help=summary, no_args_is_help=True, cls=Commands, rich_markup_mode=None)
+
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder [env: RESTEAD_DATA].", show_default=False, metavar="DIR")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False, metavar="FILE")
+]
+_Url = Annotated[str | None, typer.Option("--url", help="Service [env: RESTEAD_URL].", show_default=False)]
+_Token = Annotated[str | None, typer.Option("--token", help="Token [env: RESTEAD_TOKEN].", show_default=False)]
+_Project = Annotated[
+    str | None, typer.Option("--project", help="Project id [env: RESTEAD_PROJECT].", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on a line.")]
+
+
+def doors_of(ctx: typer.Context) -> Doors:
+    doors: Doors = ctx.find_root().obj
+    return doors
+
+
+def on_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the first parameter, the opened `House`, into the options that name the data folder."""
+
+    @functools.wraps(command)
+    def run(*, ctx: typer.Context, data: Path | None, config: Path | None, **rest: Any) -> None:
+        with doors_of(ctx).house(settings_of(config, data=data)) as house:
+            command(house, **rest)
+
+    return _with_options(run, command, House, {"data": DataOption, "config": ConfigOption})
+
+
+def over_http(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the first parameter, the `Client`, into the options that name the service."""
+
+    @functools.wraps(command)
+    def run(*, ctx: typer.Context, url: str | None, token: str | None, project: str | None, **rest: Any) -> None:  # noqa: ARG001
+        try:
+            client = open_client(url, token, project)
+        except InvalidRequest as error:
+            raise fail(error.message, Exit.USAGE) from error
+        with closing(client):
+            command(client, **rest)
+
+    return _with_options(run, command, Client, {"url": _Url, "token": _Token, "project": _Project})
+
+
+def settings_of(config: Path | None, **flags: object) -> Settings:
+    """Read the settings; what is wrong with them is wrong usage."""
+    try:
+        return read_settings(config, **flags)
+    except InvalidRequest as error:
+        raise fail(error.message, Exit.USAGE) from error
+
+
+def _with_options(
+    run: Callable[..., None], command: Callable[..., None], first: type, options: dict[str, Any]
+) -> Callable[..., None]:
+    hints = get_type_hints(command, include_extras=True)
+    name, *own = inspect.signature(command).parameters.values()
+    assert hints[name.name] is first, f"{command.__name__} does not begin with a {first.__name__}"
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
+    parameters += [each.replace(kind=keyword, annotation=hints[each.name]) for each in own]
+    parameters += [inspect.Parameter(n, keyword, default=None, annotation=hint) for n, hint in options.items()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    del run.__wrapped__  # type: ignore[attr-defined]  # or its signature would be taken
+    return run
