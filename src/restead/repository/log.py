@@ -1,0 +1,247 @@
+"""The log: one order for everything that matters.
+
+Entries are objects `log/1`, `log/2`, …, each put only if its number is free, sealed, naming its
+predecessor's digest and carrying a random id.  Whoever loses the race for a number reads the winner,
+checks that its own event still holds, and tries the next.  Entries are never deleted.
+
+Only a put decides: that a number is free says nothing.  A listing is asked once, at the beginning, for
+the newest snapshot (a hint) and for entries behind a gap (damage).
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from restead.domain.errors import Damaged, InvalidRequest, NotFound, ResteadError, Unavailable
+from restead.ports import BlobStore
+from restead.repository import rules, snapshot
+from restead.repository.events import (
+    Commit,
+    Condemn,
+    Delete,
+    End,
+    Entry,
+    Event,
+    Hold,
+    Open,
+    Progress,
+    Release,
+    Removed,
+    condemns,
+    decode,
+    deletes,
+    encode,
+)  # fmt: skip
+from restead.repository.seal import DIGEST_SIZE, Kind, SealingKeys, scrub, seal, unseal
+from restead.repository.state import Condemnation, ManifestEntry, Phase, SessionState, State
+from restead.repository.witness import Witness
+
+__all__ = [
+    "Commit", "Condemn", "Condemnation", "Delete", "End", "Event", "Hold", "Log", "ManifestEntry", "Open", "Phase",
+    "Progress", "Release", "Removed", "SessionState", "State", "condemns", "deletes",
+]  # fmt: skip
+
+_NUMBER = re.compile(r"[1-9][0-9]*")
+
+MOST_BYTES = 256 * 1024  # of an entry's payload
+SNAPSHOT_EVERY = 1_000  # entries
+
+Check = Callable[[State], None]
+
+
+class Log:
+    """The log of one repository.  Any number of these, in any number of processes, may append at once.
+
+    *remembered*: a file that keeps the newest digest seen here, so that a store which shows an older or
+    another history is found out.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        keys: SealingKeys,
+        repository_id: bytes,
+        remembered: Path | None = None,
+        *,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._repository_id = repository_id
+        self._witness = Witness(remembered, repository_id)
+        self._snapshot_every = snapshot_every
+        self._state: State | None = None
+        self._due: State | None = None  # passed a number that gets a snapshot
+        self._lock = threading.RLock()
+
+    def refresh(self) -> State:
+        """Return the state up to the newest entry the store shows.
+
+        Raises:
+            Damaged: an entry is damaged, missing or of another history than this log has seen before.
+        """
+        with self._lock:
+            state = self._begun()
+            while (entry := self._read(state.head + 1)) is not None:
+                state = self._follow(state, *entry)
+            self._witness.keep(state.head, state.digest)
+            self._put_snapshot()
+            return state
+
+    def append(self, event: Event, *, valid: Check | None = None) -> int:
+        """Return the number of the entry that says *event*, once it is durable.
+
+        *valid* gets the state the entry will follow on, and raises if the event would be wrong there; it
+        is called again after every lost race.  An event that would be void is not appended.
+
+        Raises:
+            NotFound, InvalidRequest, Unavailable: the event would be void (rules.py says which).
+            Unavailable: the store did not answer; the entry may have been stored or still be: look again.
+            InvalidRequest: the entry would be longer than MOST_BYTES.
+            Damaged: as `refresh`.
+        """
+        with self._lock:
+            state = self._state or self.refresh()
+            while True:
+                try:
+                    _check(state, event, valid)
+                except ResteadError:
+                    # Perhaps it would be wrong only after what we know, and others have moved on.
+                    before, state = state.head, self.refresh()
+                    if state.head == before:
+                        raise
+                    continue
+                entry = Entry(os.urandom(16), state.digest, event)
+                state, ours = self._put(state, entry)
+                if ours:
+                    self._witness.keep(state.head, state.digest)
+                    return state.head
+
+    def digest(self) -> tuple[int, bytes]:
+        """Return number and digest (32 bytes) of the newest entry this log has seen: what an operator may keep."""
+        state = self._state or self.refresh()
+        return state.head, state.digest
+
+    def check_snapshot(self, number: int) -> None:
+        """Replay the log up to `snapshot/<number>` and compare.  Raises Damaged if it says anything else."""
+        state = State()
+        while state.head < number:
+            entry = self._read(state.head + 1)
+            if entry is None:
+                raise Damaged(f"{_name(state.head + 1)} is missing, {_snapshot_name(number)} exists")
+            state = _next(state, *entry)
+        if self._snapshot(number) != state:
+            raise Damaged(f"{_snapshot_name(number)} does not say what the log says up to there")
+
+    def _put(self, state: State, entry: Entry) -> tuple[State, bool]:
+        """Try for the next number; return the state after whoever got it, and whether that is us."""
+        number = state.head + 1
+        payload = encode(entry)
+        if len(payload) > MOST_BYTES:
+            raise InvalidRequest(f"the log entry would hold {len(payload)} bytes, at most {MOST_BYTES} are allowed")
+        sealed = seal(self._keys, self._repository_id, Kind.LOG, _name(number).encode(), payload)
+        try:
+            if self._store.put(_name(number), sealed):
+                return self._follow(state, entry, sealed[-DIGEST_SIZE:]), True
+        except Unavailable:
+            # The reply may be lost, not the put.  If nothing is there the put may still land: the caller must know.
+            if (found := self._read(number)) is None:
+                raise
+        else:
+            if (found := self._read(number)) is None:
+                raise Unavailable(f"the store says that {_name(number)} is taken, and does not show it")
+        return self._follow(state, *found), found[0].id == entry.id
+
+    def _follow(self, state: State, entry: Entry, digest: bytes) -> State:
+        """Move on by one entry.  What was seen is kept even if the caller fails later."""
+        self._state = moved = _next(state, entry, digest)
+        if moved.head % self._snapshot_every == 0:
+            self._due = moved
+        return moved
+
+    def _read(self, number: int) -> tuple[Entry, bytes] | None:
+        """Return that entry and its digest, or None if the store shows none."""
+        name = _name(number)
+        try:
+            sealed = self._store.get(name)
+        except NotFound:
+            return None
+        payload = unseal(self._keys, self._repository_id, Kind.LOG, name.encode(), sealed)
+        return decode(payload, name), sealed[-DIGEST_SIZE:]
+
+    def _begun(self) -> State:
+        """Return the state so far; the first time, from the newest snapshot, checked against the log."""
+        if self._state is None:
+            newest = max(self._numbers("snapshot/"), default=0)
+            state = self._snapshot(newest) if newest else State()
+            if state.head and self._stored_digest(state.head) != state.digest:
+                raise Damaged(f"{_snapshot_name(newest)} does not follow from {_name(newest)}")
+            self._check_witness()
+            self._check_gaps(state.head)
+            self._state = state
+        return self._state
+
+    def _check_witness(self) -> None:
+        number, digest = self._witness.newest()
+        if number and self._stored_digest(number) != digest:
+            raise Damaged(f"{_name(number)} is not what was seen here before: the store shows another history")
+
+    def _check_gaps(self, head: int) -> None:
+        """Raise Damaged if an entry is listed that a replay would never reach.
+
+        Without this a replay would end at a missing entry as if it were the newest.
+        """
+        listed = {number for number in self._numbers("log/") if number > head}
+        newest = max(listed, default=head)
+        for number in range(head + 1, newest):
+            if number not in listed and self._read(number) is None:  # a listing may be stale: ask
+                raise Damaged(f"{_name(number)} is missing, {_name(newest)} exists")
+
+    def _stored_digest(self, number: int) -> bytes:
+        try:
+            return scrub(self._store.get(_name(number)), _name(number))
+        except NotFound:
+            raise Damaged(f"{_name(number)} is missing, though it was there before") from None
+
+    def _numbers(self, prefix: str) -> list[int]:
+        found = [name.removeprefix(prefix) for name, _ in self._store.list(prefix)]
+        return [int(number) for number in found if _NUMBER.fullmatch(number)]
+
+    def _snapshot(self, number: int) -> State:
+        name = _snapshot_name(number)
+        try:
+            sealed = self._store.get(name)
+        except NotFound:
+            raise Damaged(f"{name} is missing, though it is listed") from None
+        plain = unseal(self._keys, self._repository_id, Kind.SNAPSHOT, name.encode(), sealed)
+        return snapshot.decode(plain, name)
+
+    def _put_snapshot(self) -> None:
+        if self._due is not None:
+            name = _snapshot_name(self._due.head)
+            plain = snapshot.encode(self._due)
+            self._store.put(name, seal(self._keys, self._repository_id, Kind.SNAPSHOT, name.encode(), plain))
+            self._due = None
+
+
+def _check(state: State, event: Event, valid: Check | None) -> None:
+    if error := rules.refusal(state, event):
+        raise error
+    if valid is not None:
+        valid(state)
+
+
+def _next(state: State, entry: Entry, digest: bytes) -> State:
+    if entry.previous != state.digest:
+        raise Damaged(f"{_name(state.head + 1)} does not follow on {_name(state.head)}: the history has been forked")
+    return rules.after(state, state.head + 1, digest, entry.event)
+
+
+def _name(number: int) -> str:
+    return f"log/{number}"
+
+
+def _snapshot_name(number: int) -> str:
+    return f"snapshot/{number}"

@@ -1,0 +1,67 @@
+"""The newest digest of the log seen on this machine, kept in a small file.
+
+Whoever keeps the repository's objects can show us an older history of it, complete and rightly sealed.
+Only something kept elsewhere can tell: this.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from restead.domain.errors import Damaged, Unavailable
+
+
+class Witness:
+    """The file *path*; without one nothing is remembered."""
+
+    def __init__(self, path: Path | None, repository_id: bytes) -> None:
+        self._path = path
+        self._repository = repository_id.hex()
+
+    def newest(self) -> tuple[int, bytes]:
+        """Return number and digest of the newest entry seen; (0, zeroes) if none was.
+
+        Raises:
+            Damaged: the file is not one of ours, or belongs to another repository.
+        """
+        try:
+            text = self._path.read_text() if self._path else ""
+        except FileNotFoundError:
+            text = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise Damaged(f"{self._path} cannot be read", detail=str(error)) from error
+        return self._parsed(text) if text else (0, bytes(32))
+
+    def keep(self, number: int, digest: bytes) -> None:
+        """Remember that entry durably.  A process that has seen less never takes anything back."""
+        if not self._path or number <= self.newest()[0]:
+            return
+        content = {"repository": self._repository, "number": number, "digest": digest.hex()}
+        fresh = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
+        try:
+            _write(fresh, json.dumps(content).encode())
+            fresh.replace(self._path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+
+    def _parsed(self, text: str) -> tuple[int, bytes]:
+        try:
+            content = json.loads(text)
+            repository, number, digest = content["repository"], int(content["number"]), bytes.fromhex(content["digest"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{self._path} holds no digest of a log", detail=repr(error)) from error
+        if repository != self._repository:
+            raise Damaged(f"{self._path} belongs to repository {repository}, this is {self._repository}")
+        return number, digest
+
+
+def _write(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+        # Before the rename: else a power cut may leave an empty file under the name.
+        os.fsync(fd)
+    finally:
+        os.close(fd)
