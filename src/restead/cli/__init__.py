@@ -8,10 +8,15 @@ from typing import Annotated
 import typer
 
 from restead import __version__
+from restead.cli.backups import backups, checkpoints
 from restead.cli.doors import Doors, House, NewServer, TokenLine
 from restead.cli.keys import keys
+from restead.cli.protect import protect
+from restead.cli.restore import restore
+from restead.cli.restores import restores
 from restead.cli.serve import serve
 from restead.cli.servers import servers
+from restead.cli.status import status
 from restead.cli.tokens import tokens
 from restead.cli.wiring import EXIT_CODES, Commands
 
@@ -31,8 +36,9 @@ def command_line() -> typer.Typer:
         add_completion=False,
     )
     line.callback()(_root)
-    line.command("serve")(serve)
-    for nouns in (servers, tokens, keys):
+    for name, verb in {"protect": protect, "restore": restore, "status": status, "serve": serve}.items():
+        line.command(name)(verb)
+    for nouns in (backups, checkpoints, restores, servers, tokens, keys):
         line.add_typer(nouns)
     return line
 

@@ -74,7 +74,7 @@ class Client:
         """Return what the service says of itself."""
         return self._answer("GET", "/status")
 
-    def all(self, path: str, name: str, **query: str | int) -> Iterator[Json]:
+    def all(self, path: str, name: str, /, **query: str | int) -> Iterator[Json]:
         """Yield the entries of every page of the list *name*."""
         answer = self.get(path, **query)
         yield from answer[name]

@@ -1,6 +1,8 @@
 """What a name on the command line means: an id, or the name of exactly one thing."""
 
-from restead.cli.client import Client, Json
+from urllib.parse import quote
+
+from restead.cli.client import PROVIDER, Client, Json
 from restead.cli.show import when
 from restead.domain.errors import InvalidRequest, NotFound
 
@@ -34,8 +36,20 @@ def backup(client: Client, name_or_id: str) -> Json:
     return named[0]
 
 
+def checkpoint(client: Client, id: str) -> Json:
+    """Return the checkpoint.  Raises NotFound."""
+    found: Json = client.get(f"/providers/{PROVIDER}/checkpoints/{_segment(id)}")["checkpoint"]
+    return found
+
+
+def restore(client: Client, id: str) -> Json:
+    """Return the restore.  Raises NotFound."""
+    found: Json = client.get(f"/restores/{_segment(id)}")["restore"]
+    return found
+
+
 def _segment(text: str) -> str:
-    """The text as one part of a path; ids and names that could leave it are none that exist."""
-    if not text or "/" in text or "?" in text or "#" in text or "%" in text or text in (".", ".."):
+    """The text as one part of a path; what could leave it names nothing."""
+    if not text or "/" in text or text in (".", ".."):
         raise NotFound(f"there is nothing with the id or name {text!r}")
-    return text
+    return quote(text, safe="")

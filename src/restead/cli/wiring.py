@@ -99,6 +99,8 @@ _Project = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on a line.")]
 
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as it is accepted.")]
+
 
 def doors_of(ctx: typer.Context) -> Doors:
     doors: Doors = ctx.find_root().obj

@@ -1,0 +1,124 @@
+"""`restead backup …` and `restead checkpoint …`: what there is to restore."""
+
+from typing import Annotated
+
+import typer
+
+from restead.cli import find
+from restead.cli.client import PROVIDER, Client
+from restead.cli.client import Json as Body
+from restead.cli.show import facts, on_terminal, print_json, size, table, when
+from restead.cli.wiring import Exit, Json, fail, group, over_http, say
+
+backups = group("backup", "List, show and delete backups.")
+checkpoints = group("checkpoint", "List and show runs of backups: one moment, one or more servers.")
+
+_BackupName = Annotated[str, typer.Argument(help="Id, or a name that only one backup has.", metavar="BACKUP")]
+_MB = 1024 * 1024
+
+
+@backups.command("list")
+@over_http
+def list_backups(
+    client: Client,
+    server: Annotated[str, typer.Option(help="Only those of this server, by name or id.", show_default=False)] = "",
+    status: Annotated[str, typer.Option(help="Only those in this state.", show_default=False)] = "",
+    json: Json = False,
+) -> None:
+    """List backups, newest first."""
+    query = {"status": status, "resource_id": find.server(client, server)["id"] if server else ""}
+    found = client.all("/checkpoint_items", "checkpoint_items", **{k: v for k, v in query.items() if v})
+    if json:
+        for each in found:
+            print_json(each)
+        return
+    rows = [
+        (each["id"], each["name"], each["extend_info"]["resource_name"], each["status"], when(each["protected_at"]),
+         size(each["extend_info"]["size"] * _MB))
+        for each in found
+    ]  # fmt: skip
+    table(("ID", "NAME", "SERVER", "STATUS", "MOMENT (UTC)", "STORED"), rows)
+
+
+@backups.command("show")
+@over_http
+def show_backup(client: Client, backup: _BackupName, json: Json = False) -> None:
+    """Show one backup with its disks."""
+    found = find.backup(client, backup)
+    if json:
+        print_json(found)
+        return
+    about = found["extend_info"]
+    facts(
+        [("id", found["id"]), ("name", found["name"]), ("description", found["description"]),
+         ("status", found["status"]), ("progress", _percent(found)), ("failed", about["fail_reason"]),
+         ("server", f"{about['resource_name']} ({found['resource_id']})"), ("moment", when(found["protected_at"])),
+         ("consistency", about.get("consistency", "")), ("checkpoint", found["checkpoint_id"]),
+         ("stored", size(about["size"] * _MB)), ("saved", f"{about['space_saving_ratio']} %")]
+    )  # fmt: skip
+    if about["volume_backups"]:
+        print()
+        rows = [
+            (each["id"], each["source_volume_name"], f"{each['source_volume_size']} GiB", each["status"],
+             "boot" if each["bootable"] else "", size(each["size"] * _MB))
+            for each in about["volume_backups"]
+        ]  # fmt: skip
+        table(("DISK BACKUP", "DISK", "SIZE", "STATUS", "", "STORED"), rows)
+
+
+@backups.command("delete")
+@over_http
+def delete_backup(
+    client: Client,
+    backup: _BackupName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+) -> None:
+    """Delete a backup. Other backups of the same disks are not harmed."""
+    found = find.backup(client, backup)
+    if not yes:
+        if not on_terminal():
+            raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
+        question = f"restead: delete backup {found['name']} of {found['extend_info']['resource_name']}, "
+        if not typer.confirm(f"{question}{when(found['protected_at'])} UTC?", err=True):
+            raise fail("nothing was changed", Exit.REFUSED)
+    client.delete(f"/providers/{PROVIDER}/checkpoints/{found['checkpoint_id']}", checkpoint_items=found["id"])
+    say(f"backup {found['name']} ({found['id']}) is being deleted")
+
+
+@checkpoints.command("list")
+@over_http
+def list_checkpoints(client: Client, json: Json = False) -> None:
+    """List checkpoints, newest first."""
+    found = client.all(f"/providers/{PROVIDER}/checkpoints", "checkpoints")
+    if json:
+        for each in found:
+            print_json(each)
+        return
+    rows = [(each["id"], each["status"], when(each["created_at"]), _names(each)) for each in found]
+    table(("ID", "STATUS", "CREATED (UTC)", "SERVERS"), rows)
+
+
+@checkpoints.command("show")
+@over_http
+def show_checkpoint(
+    client: Client, checkpoint: Annotated[str, typer.Argument(help="Id.", metavar="CHECKPOINT")], json: Json = False
+) -> None:
+    """Show one checkpoint with its backups."""
+    found = find.checkpoint(client, checkpoint)
+    if json:
+        print_json(found)
+        return
+    facts([("id", found["id"]), ("status", found["status"]), ("created", when(found["created_at"])),
+           ("plan", found["protection_plan"]["name"]), ("servers", _names(found))])  # fmt: skip
+    items = client.all("/checkpoint_items", "checkpoint_items", checkpoint_id=found["id"])
+    print()
+    rows = [(each["id"], each["name"], each["extend_info"]["resource_name"], each["status"]) for each in items]
+    table(("BACKUP", "NAME", "SERVER", "STATUS"), rows)
+
+
+def _names(checkpoint: Body) -> str:
+    return ", ".join(each["name"] for each in checkpoint["protection_plan"]["resources"])
+
+
+def _percent(backup: Body) -> str:
+    return f"{backup['extend_info']['progress']} %" if backup["status"] in ("protecting", "restoring") else ""

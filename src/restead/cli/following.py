@@ -1,0 +1,55 @@
+"""Following a restore to its end, for `restore` and `restores watch`."""
+
+from datetime import datetime
+from typing import NoReturn
+
+from restead.cli.client import Client, Json
+from restead.cli.progress import Bar
+from restead.cli.show import seconds, size
+from restead.cli.waiting import restore_states
+from restead.cli.wiring import Exit, fail, say
+
+
+def follow(client: Client, restore: Json, title: str, *, as_json: bool) -> Json:
+    """Show the restore's progress and return it as it ended."""
+    try:
+        with Bar(title, as_json=as_json) as bar:
+            for restore in restore_states(client, restore["id"]):  # noqa: B020  the newest state is the restore
+                stats = restore["stats"]
+                bar.show(restore["progress"], rate=stats["bytes_per_second"], left=stats["seconds_left"])
+    except KeyboardInterrupt:
+        _leave(restore["id"])
+    return restore
+
+
+def _leave(id: str) -> NoReturn:
+    raise fail(f"the restore goes on; watch it with: restead restores watch {id}", Exit.INTERRUPTED) from None
+
+
+def tell_end(restore: Json) -> None:
+    """Say how it went, with the numbers; say for each part that failed why."""
+    stats = restore["stats"]
+    if restore["status"] == "in_progress":
+        say(f"the restore is under way; watch it with: restead restores watch {restore['id']}")
+        return
+    if restore["status"] == "success":
+        rate = f", {size(stats['bytes_per_second'])}/s" if stats["bytes_per_second"] else ""
+        say(
+            f"restored: {size(stats['total'])} in all, {size(stats['written'])} written, "
+            f"{size(stats['zeroed'])} zeroed, {size(stats['verified'])} proven{rate}{_took(restore)}"
+        )
+        return
+    say(f"the restore failed: {restore['fail_code'].get('Description', 'see the reasons below')}")
+    for part, reason in restore["resources_reason"].items():
+        say(f"  {part.rpartition('#')[2]}: {reason}")
+    for volume in restore["volumes"]:
+        for offset, length in volume["ranges"]:
+            say(f"  disk {volume['volume_id']}: bytes {offset} to {offset + length} are not what they should be")
+
+
+def _took(restore: Json) -> str:
+    if restore["finished_at"] is None:
+        return ""
+    took = datetime.fromisoformat(restore["finished_at"]) - datetime.fromisoformat(restore["created_at"])
+    count = took.total_seconds()
+    return f", in {count:.1f} s" if count < 60 else f", in {seconds(count)}"

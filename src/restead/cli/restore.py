@@ -1,0 +1,169 @@
+"""`restead restore BACKUP`: put a server's disks back, after showing what will be written over what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from restead.cli import find
+from restead.cli.client import PROVIDER, Client
+from restead.cli.client import Json as Body
+from restead.cli.following import follow, tell_end
+from restead.cli.show import on_terminal, print_json, size, when
+from restead.cli.wiring import Exit, Json, NoWait, fail, over_http, say, stderr
+from restead.domain.errors import InvalidRequest, NotFound
+from restead.domain.ids import same_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What will be asked for, with what people need to see before they agree."""
+
+    backup: Body
+    server: Body
+    pairs: tuple[tuple[Body, Body], ...]  # (disk backup, disk)
+    power_on: bool
+
+    @property
+    def body(self) -> Body:
+        mappings = [{"backup_id": source["id"], "volume_id": disk["id"]} for source, disk in self.pairs]
+        return {
+            "restore": {
+                "provider_id": PROVIDER,
+                "checkpoint_id": self.backup["checkpoint_id"],
+                "parameters": {
+                    "checkpoint_item_id": self.backup["id"],
+                    "power_on": self.power_on,
+                    "targets": {"server_id": self.server["id"], "volumes": mappings},
+                },
+            }
+        }
+
+
+@over_http
+def restore(
+    client: Client,
+    backup: Annotated[str, typer.Argument(help="Id, or a name that only one backup has.", metavar="BACKUP")],
+    to: Annotated[
+        str, typer.Option("--to", help="Server to restore; the one that was backed up if left out.", metavar="SERVER")
+    ] = "",
+    map: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which disk of the backup goes to which disk, each by id or name; repeat it for each. "
+            "Left out: each to the disk it came from, or on another server to the one of its role and name.",
+            metavar="BACKUP_DISK=DISK",
+            show_default=False,
+        ),
+    ] = None,
+    power_on: Annotated[
+        bool | None,
+        typer.Option(
+            "--power-on/--no-power-on",
+            help="Whether the server runs afterwards; as now if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Restore a server's disks. What is on them now is overwritten. The restore's id is printed last."""
+    plan = _plan(client, backup, to, map or [], power_on)
+    _show(plan)
+    if not yes:
+        _ask(len(plan.pairs))
+    found = client.post("/restores", plan.body)["restore"]
+    if not no_wait:
+        found = follow(client, found, f"restoring {plan.server['name']}", as_json=json)
+    if json:
+        print_json({"restore": found})
+    else:
+        tell_end(found)
+        print(found["id"])
+    if found["status"] == "fail":
+        raise typer.Exit(Exit.FAILED)
+
+
+def _plan(client: Client, name: str, to: str, maps: Sequence[str], power_on: bool | None) -> _Plan:
+    backup = find.backup(client, name)
+    server = _target(client, backup, to)
+    sources = backup["extend_info"]["volume_backups"]
+    given = [_given(text, sources, server) for text in maps]
+    pairs = given or [(source, _disk_for(source, backup, server)) for source in sources]
+    running = server["status"] == "running"
+    return _Plan(backup, server, tuple(pairs), running if power_on is None else power_on)
+
+
+def _target(client: Client, backup: Body, to: str) -> Body:
+    try:
+        return find.server(client, to or backup["resource_id"])
+    except NotFound:
+        if to:
+            raise
+        raise InvalidRequest(
+            f"server {backup['extend_info']['resource_name']} ({backup['resource_id']}), which was backed up, is not "
+            "there any more: say which server to restore with --to"
+        ) from None
+
+
+def _given(text: str, sources: Sequence[Body], server: Body) -> tuple[Body, Body]:
+    one, equals, other = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--map {text!r} is not BACKUP_DISK=DISK")
+    source = _only(one, sources, ("id", "source_volume_id", "source_volume_name"), "the backup has")
+    return source, _only(other, server["volumes"], ("id", "name"), f"server {server['name']} has")
+
+
+def _only(text: str, among: Sequence[Body], keys: Sequence[str], who: str) -> Body:
+    for key in keys:
+        found = [each for each in among if same_id(each[key], text)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidRequest(f"{who} {len(found)} disks called {text}; say which by its id")
+    raise InvalidRequest(f"{who} no disk {text}; it has " + ", ".join(str(each[keys[-1]]) for each in among))
+
+
+def _disk_for(source: Body, backup: Body, server: Body) -> Body:
+    """The disk that *source* came from; on another server the boot disk for a boot disk, else the one of its name."""
+    disks: list[Body] = server["volumes"]
+    if same_id(server["id"], backup["resource_id"]):
+        fitting = [disk for disk in disks if same_id(disk["id"], source["source_volume_id"])]
+    elif source["bootable"]:
+        fitting = [disk for disk in disks if disk["bootable"]]
+    else:
+        fitting = [disk for disk in disks if disk["name"] == source["source_volume_name"] and not disk["bootable"]]
+    if len(fitting) != 1:
+        raise InvalidRequest(
+            f"it is not clear which disk of server {server['name']} disk {source['source_volume_name']} of the backup "
+            f"goes to: say so with --map {source['source_volume_name']}=DISK for each disk of the backup"
+        )
+    return fitting[0]
+
+
+def _show(plan: _Plan) -> None:
+    about, server = plan.backup["extend_info"], plan.server
+    say(
+        f"backup {plan.backup['name']} of server {about['resource_name']}, as it was at "
+        f"{when(plan.backup['protected_at'])} UTC"
+    )
+    say(f"will be written over these disks of server {server['name']} ({server['id']}):")
+    for source, disk in plan.pairs:
+        stderr.print(
+            Text(f"    {source['source_volume_name']} → {disk['name']}", "bold"),
+            Text(f"{disk['id']}, {size(disk['size'])}", "dim"),
+        )
+    running = server["status"] == "running"
+    before = "is stopped for it" if running else "is stopped"
+    after = "started afterwards" if plan.power_on else "stays stopped"
+    say(f"the server {before} and {after}")
+
+
+def _ask(count: int) -> None:
+    if not on_terminal():
+        raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
+    if not typer.confirm(f"restead: overwrite {count} disk{'s' if count != 1 else ''}?", err=True):
+        raise fail("nothing was changed", Exit.REFUSED)

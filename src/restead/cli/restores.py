@@ -1,0 +1,76 @@
+"""`restead restores …`: what became of restores."""
+
+from typing import Annotated
+
+import typer
+
+from restead.cli import find
+from restead.cli.client import Client
+from restead.cli.following import follow, tell_end
+from restead.cli.show import facts, print_json, size, table, when
+from restead.cli.wiring import Exit, Json, group, over_http
+
+restores = group("restores", "List, show and watch restores.")
+
+_RestoreId = Annotated[str, typer.Argument(help="Id of the restore.", metavar="RESTORE")]
+
+
+@restores.command("list")
+@over_http
+def list_restores(
+    client: Client,
+    status: Annotated[
+        str, typer.Option(help="Only those in this state: in_progress, success, fail.", show_default=False)
+    ] = "",
+    json: Json = False,
+) -> None:
+    """List restores, newest first."""
+    found = client.all("/restores", "restores", **({"status": status} if status else {}))
+    if json:
+        for each in found:
+            print_json(each)
+        return
+    rows = [
+        (each["id"], each["status"], f"{each['progress']} %", when(each["created_at"]),
+         each["parameters"]["targets"]["server_id"], each["parameters"]["checkpoint_item_id"])
+        for each in found
+    ]  # fmt: skip
+    table(("ID", "STATUS", "DONE", "CREATED (UTC)", "SERVER", "BACKUP"), rows)
+
+
+@restores.command("show")
+@over_http
+def show(client: Client, restore: _RestoreId, json: Json = False) -> None:
+    """Show one restore with its disks and numbers."""
+    found = find.restore(client, restore)
+    if json:
+        print_json(found)
+        return
+    stats = found["stats"]
+    facts(
+        [("id", found["id"]), ("status", found["status"]), ("progress", f"{found['progress']} %"),
+         ("failed", found["fail_code"].get("Description", "")), ("created", when(found["created_at"])),
+         ("finished", when(found["finished_at"])), ("backup", found["parameters"]["checkpoint_item_id"]),
+         ("server", found["parameters"]["targets"]["server_id"]), ("total", size(stats["total"])),
+         ("written", size(stats["written"])), ("zeroed", size(stats["zeroed"])), ("proven", size(stats["verified"]))]
+    )  # fmt: skip
+    print()
+    rows = [
+        (each["volume_id"], each["outcome"], f"{each['progress']} %", each["backup_id"],
+         " ".join(f"{offset}+{length}" for offset, length in each["ranges"]))
+        for each in found["volumes"]
+    ]  # fmt: skip
+    table(("DISK", "OUTCOME", "DONE", "FROM DISK BACKUP", "NOT AS IT SHOULD BE"), rows)
+
+
+@restores.command("watch")
+@over_http
+def watch(client: Client, restore: _RestoreId, json: Json = False) -> None:
+    """Follow a restore to its end; the exit code says how it ended."""
+    found = follow(client, find.restore(client, restore), f"restore {restore[:8]}", as_json=json)
+    if json:
+        print_json({"restore": found})
+    else:
+        tell_end(found)
+    if found["status"] == "fail":
+        raise typer.Exit(Exit.FAILED)

@@ -1,0 +1,28 @@
+"""`restead status`: whether the service is there and well."""
+
+from restead.cli.client import Client
+from restead.cli.show import facts, print_json, size
+from restead.cli.wiring import Json, over_http, say
+
+_GB = 2**30
+
+
+@over_http
+def status(client: Client, json: Json = False) -> None:
+    """Say whether the service answers, what it warns of, and what is under way."""
+    found = client.status()
+    resources = {each["type"]: each for each in client.get("/quotas")["quotas"]["resources"]}
+    under_way = client.get("/restores", status="in_progress", limit=1000)["restores"]
+    protecting = client.get("/checkpoint_items/count", status="protecting")["count"]
+    if json:
+        print_json({**found, "quotas": list(resources.values()), "backups_under_way": protecting,
+                    "restores_under_way": len(under_way)})  # fmt: skip
+        return
+    for warning in found["warnings"]:
+        say(f"warning: {warning}")
+    facts(
+        [("service", f"restead {found['version']} at {client.address.url}"), ("project", client.address.project),
+         ("backups", f"{resources['backups']['used']}, {protecting} being made"),
+         ("stored", f"at most {size(resources['backup_capacity']['used'] * _GB)}"),
+         ("restores", f"{len(under_way)} under way")]
+    )  # fmt: skip
