@@ -1,0 +1,18 @@
+"""Rows: what the service knows and has promised.  The only SQL in the project.
+
+`Records` opens the database and gives transactions; each noun has a module of functions that take a
+transaction and take or return domain dataclasses:
+
+    with records.begin() as tx:
+        restores.add(tx, restore, plan)
+        runs.enqueue(tx, restore.run_id, RunKind.RESTORE, restore.id, restore.project_id)
+
+The bytes are not here.  Losing the records loses names, states and stories; every disk can still be restored
+from the repository alone.
+"""
+
+from restead.records.database import Records, Transaction, utc_now
+from restead.records.runs import LeaseLost
+from restead.records.tokens import Tokens
+
+__all__ = ["LeaseLost", "Records", "Tokens", "Transaction", "utc_now"]

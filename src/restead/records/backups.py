@@ -1,0 +1,162 @@
+"""Rows of backups and of the disk backups in them.  States move only through the tables of `domain.states`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from restead.domain.backup import SERVER_TYPE, Backup
+from restead.domain.errors import Code, NotFound
+from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, VolumeId, canonical_id
+from restead.domain.listing import BackupFilter, Page, Window
+from restead.domain.states import BACKUP, BackupState, Event, after
+from restead.records import checkpoints, listing
+from restead.records.backup_rows import backup_row, backups_of, volume_row
+from restead.records.database import Transaction
+from restead.records.tables import backups, volume_backups
+from restead.records.tables import checkpoints as checkpoint_table
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_SORTS = {
+    "created_at": backups.c.created_at,
+    "updated_at": backups.c.updated_at,
+    "name": backups.c.name,
+    "status": backups.c.state,
+    "protected_at": sa.func.coalesce(backups.c.protected_at, sa.literal(_NEVER, backups.c.protected_at.type)),
+    "id": backups.c.id,
+}
+_KEPT = (BackupState.AVAILABLE, BackupState.RESTORING)
+
+
+def add(tx: Transaction, backup: Backup) -> None:
+    tx.connection.execute(backups.insert().values(**backup_row(backup)))
+    for ordinal, volume in enumerate(backup.volumes):
+        tx.connection.execute(volume_backups.insert().values(**volume_row(backup.id, ordinal, volume)))
+    checkpoints.settle(tx, backup.checkpoint_id)
+
+
+def backup(tx: Transaction, project_id: ProjectId, id: BackupId) -> Backup:
+    """Return a backup of the project.  Raises NotFound; a deleted one is not found."""
+    found = _select(tx, backups.c.id == canonical_id(id), backups.c.project_id == project_id)
+    if not found:
+        raise NotFound(f"backup {id[:64]} does not exist", code=Code.BACKUP_NOT_FOUND)
+    return found[0]
+
+
+def of_checkpoint(tx: Transaction, id: CheckpointId) -> tuple[Backup, ...]:
+    """Return the backups of a checkpoint that are not deleted."""
+    return _select(tx, backups.c.checkpoint_id == canonical_id(id))
+
+
+def list_backups(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter, window: Window) -> Page[Backup]:
+    """Return a page of a project's backups, of all projects' if *project_id* is None."""
+    found, more = listing.rows(tx, backups, project_id, _where(wanted), window, _SORTS)
+    return Page(backups_of(tx, found), more)
+
+
+def count(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) -> int:
+    query = sa.select(sa.func.count()).select_from(backups).where(*_where(wanted))
+    if project_id is not None:
+        query = query.where(backups.c.project_id == project_id)
+    return int(tx.connection.scalar(query) or 0)
+
+
+def usage(tx: Transaction, project_id: ProjectId) -> tuple[int, int]:
+    """Return (number of backups, bytes stored for them) of a project, those being made or deleted included."""
+    query = (
+        sa.select(sa.func.count(sa.distinct(backups.c.id)), sa.func.coalesce(sa.func.sum(volume_backups.c.stored), 0))
+        .select_from(backups.outerjoin(volume_backups))
+        .where(backups.c.project_id == project_id, backups.c.state != BackupState.DELETED)
+    )
+    number, stored = tx.connection.execute(query).one()
+    return int(number), int(stored)
+
+
+def parent(tx: Transaction, project_id: ProjectId, volume_id: VolumeId) -> ManifestId | None:
+    """Return the newest good manifest of that disk in the project, what an increment builds on."""
+    query = (
+        sa.select(volume_backups.c.manifest)
+        .join_from(volume_backups, backups)
+        .where(
+            volume_backups.c.volume_key == canonical_id(volume_id),
+            volume_backups.c.manifest.is_not(None),
+            backups.c.project_id == project_id,
+            backups.c.state.in_(_KEPT),
+        )
+        .order_by(backups.c.protected_at.desc(), backups.c.created_at.desc())
+        .limit(1)
+    )
+    found = tx.connection.scalar(query)
+    return None if found is None else ManifestId(found)
+
+
+def move(
+    tx: Transaction, id: BackupId, event: Event, change: Callable[[Backup], Backup] = lambda backup: backup
+) -> Backup:
+    """Move a backup by *event*, with what *change* makes of it, and its checkpoint with it.
+
+    Raises:
+        IllegalTransition: the backup is in a state that *event* does not lead out of; a bug.
+    """
+    row = tx.connection.execute(sa.select(backups).where(backups.c.id == id).with_for_update()).one()
+    before = backups_of(tx, [row])[0]
+    moved = replace(change(before), state=after(BACKUP, before.state, event), updated_at=tx.now)
+    moved = replace(moved, volumes=tuple(replace(v, state=_volume_state(moved.state)) for v in moved.volumes))
+    tx.connection.execute(backups.update().where(backups.c.id == id).values(**backup_row(moved)))
+    for ordinal, volume in enumerate(moved.volumes):
+        values = volume_row(moved.id, ordinal, volume)
+        tx.connection.execute(volume_backups.update().where(volume_backups.c.id == volume.id).values(**values))
+    checkpoints.settle(tx, moved.checkpoint_id)
+    return moved
+
+
+def progress(tx: Transaction, id: BackupId, percent: int) -> None:
+    tx.connection.execute(backups.update().where(backups.c.id == id).values(progress=percent, updated_at=tx.now))
+
+
+def _volume_state(state: BackupState) -> BackupState:
+    """A disk backup has its backup's state, but never restores (CSBS, section 2.5)."""
+    return BackupState.AVAILABLE if state is BackupState.RESTORING else state
+
+
+def _select(tx: Transaction, *where: sa.ColumnElement[bool]) -> tuple[Backup, ...]:
+    query = sa.select(backups).where(backups.c.state != BackupState.DELETED, *where)
+    return backups_of(tx, list(tx.connection.execute(query.order_by(backups.c.created_at, backups.c.id))))
+
+
+def _where(wanted: BackupFilter) -> list[sa.ColumnElement[bool]]:
+    where = [backups.c.state != BackupState.DELETED, *_matches(wanted)]
+    if wanted.policy_id is not None:
+        plan = sa.select(checkpoint_table.c.id).where(checkpoint_table.c.plan_id == wanted.policy_id)
+        where.append(backups.c.checkpoint_id.in_(plan))
+    if wanted.address is not None:
+        where.append((backups.c.private_address == wanted.address) | (backups.c.public_address == wanted.address))
+    if wanted.image_type not in (None, "backup") or not _any_of(wanted.resource_types):
+        where.append(sa.false())
+    return where
+
+
+def _matches(wanted: BackupFilter) -> Iterable[sa.ColumnElement[bool]]:
+    """The conditions that are one comparison with one column."""
+    columns = backups.c
+    if wanted.status is not None:
+        yield columns.state == wanted.status
+    if wanted.name is not None:
+        yield columns.name_folded.contains(wanted.name.casefold(), autoescape=True)
+    if wanted.resource_name is not None:
+        yield columns.server_name_folded.contains(wanted.resource_name.casefold(), autoescape=True)
+    if wanted.resource_id is not None:
+        yield columns.server_key == canonical_id(wanted.resource_id)
+    if wanted.checkpoint_id is not None:
+        yield columns.checkpoint_id == canonical_id(wanted.checkpoint_id)
+    if wanted.zone is not None:
+        yield columns.zone == wanted.zone
+    if wanted.start is not None:
+        yield columns.created_at >= wanted.start
+    if wanted.end is not None:
+        yield columns.created_at <= wanted.end
+
+
+def _any_of(types: Sequence[str]) -> bool:
+    return not types or SERVER_TYPE in types

@@ -1,0 +1,166 @@
+"""Rows of restores and of their target disks.  States move only through the tables of `domain.states`."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from restead.domain.errors import Code, NotFound
+from restead.domain.ids import ProjectId, RestoreId, canonical_id
+from restead.domain.listing import Page, RestoreFilter, Window
+from restead.domain.restore import Restore, RestorePlan, RestoreRequest, RestoreStats, VolumeRestore
+from restead.domain.states import RESTORE, VOLUME, Event, RestoreState, VolumeOutcome, after
+from restead.records import listing
+from restead.records.backup_rows import failure_columns, failure_of
+from restead.records.database import Transaction
+from restead.records.encoding import build, plain
+from restead.records.tables import restore_volumes, restores
+
+_SORTS = {
+    "created_at": restores.c.created_at,
+    "updated_at": restores.c.updated_at,
+    "status": restores.c.state,
+    "id": restores.c.id,
+}
+
+
+def add(tx: Transaction, restore: Restore, plan: RestorePlan) -> None:
+    tx.connection.execute(restores.insert().values(**_row(restore), plan=plain(plan)))
+    for ordinal, volume in enumerate(restore.volumes):
+        tx.connection.execute(restore_volumes.insert().values(**_volume_row(restore.id, ordinal, volume)))
+
+
+def restore(tx: Transaction, project_id: ProjectId, id: RestoreId) -> Restore:
+    """Return a restore of the project.  Raises NotFound."""
+    query = sa.select(restores).where(restores.c.id == canonical_id(id), restores.c.project_id == project_id)
+    found = _restores(tx, list(tx.connection.execute(query)))
+    if not found:
+        raise NotFound(f"restore {id[:64]} does not exist", code=Code.TASK_NOT_FOUND)
+    return found[0]
+
+
+def plan(tx: Transaction, id: RestoreId) -> RestorePlan:
+    """Return the plan that the restore was accepted with."""
+    return build(RestorePlan, tx.connection.scalars(sa.select(restores.c.plan).where(restores.c.id == id)).one())
+
+
+def list_restores(
+    tx: Transaction, project_id: ProjectId | None, wanted: RestoreFilter, window: Window
+) -> Page[Restore]:
+    """Return a page of a project's restores, of all projects' if *project_id* is None."""
+    where: list[sa.ColumnElement[bool]] = []
+    if wanted.status is not None:
+        where.append(restores.c.state == wanted.status)
+    if wanted.checkpoint_id is not None:
+        where.append(restores.c.checkpoint_id == canonical_id(wanted.checkpoint_id))
+    if wanted.backup_id is not None:
+        where.append(restores.c.backup_id == canonical_id(wanted.backup_id))
+    if wanted.server_id is not None:
+        where.append(restores.c.server_key == canonical_id(wanted.server_id))
+    found, more = listing.rows(tx, restores, project_id, where, window, _SORTS)
+    return Page(_restores(tx, found), more)
+
+
+def move(tx: Transaction, id: RestoreId, event: Event, change: Callable[[Restore], Restore]) -> Restore:
+    """Move a restore by *event*, with what *change* makes of it.  Raises IllegalTransition: a bug."""
+    before = _locked(tx, id)
+    moved = replace(change(before), state=after(RESTORE, before.state, event), updated_at=tx.now)
+    tx.connection.execute(restores.update().where(restores.c.id == id).values(**_row(moved)))
+    return moved
+
+
+def move_volume(tx: Transaction, id: RestoreId, ordinal: int, event: Event, **changes: Any) -> None:
+    """Move the target disk at place *ordinal* by *event*.  Raises IllegalTransition: a bug."""
+    volume = _locked(tx, id).volumes[ordinal]
+    moved = replace(volume, outcome=after(VOLUME, volume.outcome, event), **changes)
+    tx.connection.execute(
+        restore_volumes.update()
+        .where(restore_volumes.c.restore_id == id, restore_volumes.c.ordinal == ordinal)
+        .values(**_volume_row(id, ordinal, moved))
+    )
+
+
+def progress(tx: Transaction, id: RestoreId, percent: int, stats: RestoreStats, volumes: Sequence[int]) -> None:
+    """Note how far a restore is: over all, and percent for each disk in its order."""
+    tx.connection.execute(
+        restores.update()
+        .where(restores.c.id == id)
+        .values(progress=percent, stats=plain(stats), updated_at=tx.now)
+    )
+    for ordinal, done in enumerate(volumes):
+        tx.connection.execute(
+            restore_volumes.update()
+            .where(restore_volumes.c.restore_id == id, restore_volumes.c.ordinal == ordinal)
+            .values(progress=done)
+        )
+
+
+def _locked(tx: Transaction, id: RestoreId) -> Restore:
+    row = tx.connection.execute(sa.select(restores).where(restores.c.id == id).with_for_update()).one()
+    return _restores(tx, [row])[0]
+
+
+def _row(restore: Restore) -> dict[str, Any]:
+    return {
+        "id": restore.id,
+        "project_id": restore.project_id,
+        "state": restore.state,
+        "created_at": restore.created_at,
+        "updated_at": restore.updated_at,
+        "finished_at": restore.finished_at,
+        "checkpoint_id": canonical_id(restore.request.checkpoint_id),
+        "backup_id": canonical_id(restore.request.backup_id),
+        "server_key": canonical_id(restore.request.server_id),
+        "run_id": restore.run_id,
+        "request": plain(restore.request),
+        "stats": plain(restore.stats),
+        "progress": restore.progress,
+        "server_reason": restore.server_reason,
+        **failure_columns(restore.failure),
+    }
+
+
+def _volume_row(restore_id: RestoreId, ordinal: int, volume: VolumeRestore) -> dict[str, Any]:
+    return {"restore_id": restore_id, "ordinal": ordinal, **plain(volume)}
+
+
+def _restores(tx: Transaction, rows: Sequence[sa.Row[Any]]) -> tuple[Restore, ...]:
+    volumes = defaultdict(list)
+    if rows:
+        query = sa.select(restore_volumes).where(restore_volumes.c.restore_id.in_([row.id for row in rows]))
+        for row in tx.connection.execute(query.order_by(restore_volumes.c.restore_id, restore_volumes.c.ordinal)):
+            volumes[row.restore_id].append(_volume(row))
+    return tuple(_restore(row, tuple(volumes[row.id])) for row in rows)
+
+
+def _volume(row: sa.Row[Any]) -> VolumeRestore:
+    return VolumeRestore(
+        volume_backup_id=row.volume_backup_id,
+        volume_id=row.volume_id,
+        size=row.size,
+        target_size=row.target_size,
+        outcome=VolumeOutcome(row.outcome),
+        ranges=tuple((offset, length) for offset, length in row.ranges),
+        progress=row.progress,
+        reason=row.reason,
+    )
+
+
+def _restore(row: sa.Row[Any], volumes: tuple[VolumeRestore, ...]) -> Restore:
+    return Restore(
+        id=row.id,
+        project_id=row.project_id,
+        request=build(RestoreRequest, row.request),
+        run_id=row.run_id,
+        state=RestoreState(row.state),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        volumes=volumes,
+        finished_at=row.finished_at,
+        progress=row.progress,
+        server_reason=row.server_reason,
+        failure=failure_of(row),
+        stats=build(RestoreStats, row.stats),
+    )

@@ -1,0 +1,144 @@
+"""Rows of runs: who works on what, under which number, and what is finished of it.
+
+The rows are the truth.  A run that is claimed gets a number higher than ever before; every later transaction
+of its owner checks that the number still stands (`fence`), so an owner that was believed dead and is not
+cannot write a row any more.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from restead.domain.ids import ProjectId, RunId
+from restead.domain.run import Claim, RunKind, RunState
+from restead.records.database import Transaction
+from restead.records.tables import runs, steps
+
+DELETIONS_AT_ONCE = 5  # CSBS, section 7.2: "At most five deletions of a project run at the same time"
+
+
+class LeaseLost(Exception):
+    """Somebody else owns the run now: whoever meets this stops without another write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The result of a step that was finished, in this life of the run or an earlier one."""
+
+    result: Any  # JSON
+
+
+def enqueue(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id: ProjectId) -> None:
+    """Promise a run; in the same transaction as what it is about, so that neither exists without the other."""
+    tx.connection.execute(
+        runs.insert().values(
+            id=id,
+            kind=kind,
+            subject=subject,
+            project_id=project_id,
+            state=RunState.WAITING,
+            created_at=tx.now,
+            updated_at=tx.now,
+            owner="",
+            lease=0,
+            until=None,
+        )
+    )
+
+
+def claim(tx: Transaction, owner: str, lease: timedelta) -> Claim | None:
+    """Take the next run that nobody works on, or whose owner's lease has run out; None if there is none.
+
+    Restores first, since somebody waits for them; else in the order they were asked for.
+    """
+    query = (
+        sa.select(runs)
+        .where(_free(tx), _below_limit())
+        .order_by(runs.c.kind != RunKind.RESTORE, runs.c.created_at, runs.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = tx.connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    number = row.lease + 1
+    values = {"state": RunState.RUNNING, "owner": owner, "lease": number, "until": tx.now + lease, "updated_at": tx.now}
+    tx.connection.execute(runs.update().where(runs.c.id == row.id).values(**values))
+    return Claim(row.id, RunKind(row.kind), row.subject, row.project_id, number)
+
+
+def fence(tx: Transaction, claim: Claim) -> None:
+    """Return if *claim* still stands, and keep it so until the transaction ends.  Raises LeaseLost."""
+    query = sa.select(runs.c.lease, runs.c.state).where(runs.c.id == claim.run_id).with_for_update()
+    row = tx.connection.execute(query).one()
+    if row.lease != claim.number or row.state != RunState.RUNNING:
+        raise LeaseLost(f"run {claim.run_id}: lease {claim.number} is over, {row.lease} ({row.state}) stands")
+
+
+def renew(tx: Transaction, claim: Claim, lease: timedelta) -> None:
+    """Make the claim last *lease* from now.  Raises LeaseLost."""
+    fence(tx, claim)
+    tx.connection.execute(runs.update().where(runs.c.id == claim.run_id).values(until=tx.now + lease))
+
+
+def release(tx: Transaction, claim: Claim) -> None:
+    """Give the run back unfinished, to be claimed again.  Raises LeaseLost."""
+    fence(tx, claim)
+    _set(tx, runs.c.id == claim.run_id, RunState.WAITING)
+
+
+def release_all(tx: Transaction) -> int:
+    """Give back every run that somebody works on: for a start, when every owner is known to be dead."""
+    return _set(tx, runs.c.state == RunState.RUNNING, RunState.WAITING)
+
+
+def finish(tx: Transaction, claim: Claim) -> None:
+    """End the run for good.  Raises LeaseLost."""
+    fence(tx, claim)
+    _set(tx, runs.c.id == claim.run_id, RunState.DONE)
+
+
+def open_runs(tx: Transaction) -> int:
+    """Return how many runs are not done."""
+    return int(tx.connection.scalar(sa.select(sa.func.count()).where(runs.c.state != RunState.DONE)) or 0)
+
+
+def finished(tx: Transaction, run_id: RunId, name: str) -> Finished | None:
+    """Return the result of a finished step, None if it was never finished."""
+    query = sa.select(steps.c.result).where(steps.c.run_id == run_id, steps.c.name == name)
+    row = tx.connection.execute(query).one_or_none()
+    return None if row is None else Finished(row.result)
+
+
+def add_step(tx: Transaction, claim: Claim, name: str, result: Any) -> None:
+    """Write a step's result into the journal, under the claim.  Raises LeaseLost."""
+    fence(tx, claim)
+    tx.connection.execute(steps.insert().values(run_id=claim.run_id, name=name, result=result, finished_at=tx.now))
+
+
+def _free(tx: Transaction) -> sa.ColumnElement[bool]:
+    lost = sa.and_(runs.c.state == RunState.RUNNING, runs.c.until < tx.now)
+    return sa.or_(runs.c.state == RunState.WAITING, lost)
+
+
+def _below_limit() -> sa.ColumnElement[bool]:
+    other = runs.alias()
+    under_way = (
+        sa.select(sa.func.count())
+        .select_from(other)
+        .where(
+            other.c.project_id == runs.c.project_id,
+            other.c.kind == RunKind.DELETE,
+            other.c.state == RunState.RUNNING,
+            other.c.id != runs.c.id,
+        )
+        .scalar_subquery()
+    )
+    return sa.or_(runs.c.kind != RunKind.DELETE, under_way < DELETIONS_AT_ONCE)
+
+
+def _set(tx: Transaction, where: sa.ColumnElement[bool], state: RunState) -> int:
+    values = {"state": state, "owner": "", "until": None, "updated_at": tx.now}
+    return tx.connection.execute(runs.update().where(where).values(**values)).rowcount

@@ -1,0 +1,160 @@
+"""The tables.  Everything a list filters or sorts by is a column with an index; what is only kept is JSON.
+
+Ids of servers and disks stand twice: as the cloud wrote them inside the JSON, and in the form that compares
+(`domain.ids.canonical_id`) in columns that end in `_key`.  Times are aware UTC.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Time(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime with microseconds.  SQLite keeps no zone, so it is taken off and put on here."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _flag(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.Boolean, nullable=False)
+
+
+def _text(name: str, *, null: bool = False) -> "sa.Column[object]":
+    return sa.Column(name, sa.Text, nullable=null)
+
+
+def _id(name: str = "id") -> "sa.Column[object]":
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+def _bytes(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.BigInteger, nullable=False)
+
+
+def _time(name: str, *, null: bool = False) -> "sa.Column[object]":
+    return sa.Column(name, Time, nullable=null)
+
+
+def _json(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.JSON, nullable=False)
+
+
+def _parent(name: str, target: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.Text, sa.ForeignKey(target), nullable=False)
+
+
+def _number(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.Integer, nullable=False)
+
+
+checkpoints = sa.Table(
+    "checkpoints", metadata,
+    _id(), _text("project_id"), _text("state"), _time("created_at"), _time("updated_at"),
+    _text("plan_id"), _text("plan_name"), _json("servers"), _text("extra_info", null=True),
+    sa.Index(None, "project_id", "created_at", "id"),
+    sa.Index(None, "project_id", "state", "created_at"),
+    sa.Index(None, "plan_id"),
+)  # fmt: skip
+
+backups = sa.Table(
+    "backups", metadata,
+    _id(), _parent("checkpoint_id", "checkpoints.id"), _text("project_id"), _text("state"),
+    _time("created_at"), _time("updated_at"), _time("protected_at", null=True), _time("finished_at", null=True),
+    _text("name"), _text("name_folded"), _text("description"),
+    _text("server_key"), _text("server_name_folded"), _text("zone"), _text("private_address"), _text("public_address"),
+    _json("server"), _text("run_id"), _flag("full"), _text("consistency_wanted"), _text("consistency"),
+    _json("excluded"), _json("tags"), _number("progress"), _flag("auto_trigger"),
+    _text("failed_operation"), _text("failure_code", null=True), _text("failure_message", null=True),
+    sa.Index(None, "checkpoint_id"),
+    sa.Index(None, "project_id", "created_at", "id"),
+    sa.Index(None, "project_id", "updated_at", "id"),
+    sa.Index(None, "project_id", "protected_at", "id"),
+    sa.Index(None, "project_id", "name", "id"),
+    sa.Index(None, "project_id", "state", "created_at"),
+    sa.Index(None, "project_id", "server_key", "created_at"),
+    # One backup of a server at a time, whatever the code above believes.
+    sa.Index("uq_backups_under_way", "project_id", "server_key", unique=True,
+             sqlite_where=sa.text("state = 'protecting'"), postgresql_where=sa.text("state = 'protecting'")),
+)  # fmt: skip
+
+volume_backups = sa.Table(
+    "volume_backups", metadata,
+    _id(), _parent("backup_id", "backups.id"), _number("ordinal"), _text("name"), _text("state"),
+    _text("volume_id"), _text("volume_key"), _text("volume_name"), _bytes("size"), _flag("bootable"),
+    _flag("incremental"), _bytes("stored"), _bytes("read"), _bytes("bytes_per_second"),
+    _text("snapshot_id", null=True), _text("manifest", null=True),
+    sa.Index(None, "backup_id", "ordinal"),
+    sa.Index(None, "volume_key"),
+)  # fmt: skip
+
+restores = sa.Table(
+    "restores", metadata,
+    _id(), _text("project_id"), _text("state"), _time("created_at"), _time("updated_at"),
+    _time("finished_at", null=True), _text("checkpoint_id"), _parent("backup_id", "backups.id"), _text("server_key"),
+    _text("run_id"), _json("request"), _json("plan"), _json("stats"), _number("progress"), _text("server_reason"),
+    _text("failure_code", null=True), _text("failure_message", null=True),
+    sa.Index(None, "project_id", "created_at", "id"),
+    sa.Index(None, "project_id", "updated_at", "id"),
+    sa.Index(None, "project_id", "state", "created_at"),
+    sa.Index(None, "project_id", "server_key", "created_at"),
+    sa.Index(None, "backup_id"),
+    sa.Index(None, "checkpoint_id"),
+    # One restore of a server at a time, whatever the code above believes.
+    sa.Index("uq_restores_under_way", "project_id", "server_key", unique=True,
+             sqlite_where=sa.text("state = 'in_progress'"), postgresql_where=sa.text("state = 'in_progress'")),
+)  # fmt: skip
+
+restore_volumes = sa.Table(
+    "restore_volumes", metadata,
+    sa.Column("restore_id", sa.Text, sa.ForeignKey("restores.id"), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True),
+    _text("volume_backup_id"), _text("volume_id"), _bytes("size"), _bytes("target_size"), _text("outcome"),
+    _json("ranges"), _number("progress"), _text("reason"),
+)  # fmt: skip
+
+runs = sa.Table(
+    "runs", metadata,
+    _id(), _text("kind"), _text("subject"), _text("project_id"), _text("state"), _time("created_at"),
+    _time("updated_at"), _text("owner"), _number("lease"), _time("until", null=True),
+    sa.Index(None, "state", "created_at"),
+    sa.Index(None, "project_id", "kind", "state"),
+)  # fmt: skip
+
+steps = sa.Table(
+    "steps", metadata,
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    _json("result"), _time("finished_at"),
+)  # fmt: skip
+
+events = sa.Table(
+    "events", metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _parent("run_id", "runs.id"), _time("at"), _text("kind"), _text("subject"), _json("numbers"),
+    sa.Index(None, "run_id", "id"),
+    sqlite_autoincrement=True,  # an event's number is never used again: clients continue from it
+)  # fmt: skip
+
+tokens = sa.Table(
+    "tokens", metadata,
+    _id(), _text("hash"), _text("project_id"), _text("role"), _text("user"), _time("created_at"),
+    _time("expires_at", null=True), _time("revoked_at", null=True), _text("ending"),
+    sa.Index(None, "hash", unique=True),
+    sa.Index(None, "project_id", "created_at"),
+)  # fmt: skip
