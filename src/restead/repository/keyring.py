@@ -1,0 +1,247 @@
+"""The keyring: all keys of a repository, and every way to open it.
+
+Each version is one object `keyring/<n>` that holds everything; the highest counts.  A change is the
+next version, put only if its number is free: of two changes at once one wins, and the other is done
+again on top of it.  So two changes cannot cancel each other.
+
+The wrappings stand in the clear (they must be read before anything is opened) and are bound to the
+body, which is sealed under the keyring's secret, which each of them wraps.
+
+    keyring secret ─┬─ body: control keys (for the log), and for each project a name key
+                    │        and numbered random sealing keys
+    passphrase ─────┤
+    key file ───────┤  wrap it
+    recovery key ───┘
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from restead.domain.errors import Damaged, InvalidRequest, NotFound
+from restead.domain.ids import ProjectId
+from restead.ports import BlobStore
+from restead.repository import keyring_file
+from restead.repository.keyring_file import Contents, ControlKeys, ProjectKeys
+from restead.repository.secret import KeyFile, Passphrase, RecoveryKey, Secret
+from restead.repository.wrapping import Cost, Wrapping, WrappingKind, kind_of
+
+__all__ = [
+    "ControlKeys",
+    "Cost",
+    "KeyFile",
+    "Keyring",
+    "Passphrase",
+    "ProjectKeys",
+    "RecoveryKey",
+    "Secret",
+    "Wrapping",
+    "WrappingKind",
+]
+
+_NUMBER = re.compile(r"[1-9][0-9]*")
+_Change = Callable[[Contents], Contents]
+
+
+class Keyring:
+    """An opened keyring.  Safe to use from several threads; others may change the stored one at any time."""
+
+    def __init__(self, store: BlobStore, keyring_secret: bytes, contents: Contents, digest: bytes) -> None:
+        self._store = store
+        self._secret = keyring_secret
+        self._contents = contents
+        self._digest = digest  # of the version we know
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"Keyring({self.repository_id.hex()}, version {self._contents.number})"
+
+    @classmethod
+    def create(
+        cls, store: BlobStore, secret: Secret, *, chunk_size: int, label: str = "", cost: Cost | None = None
+    ) -> "Keyring":
+        """Make the keyring of a new repository, which *secret* opens.
+
+        Raises:
+            InvalidRequest: the store holds a repository already.
+        """
+        repository_id, keyring_secret = os.urandom(16), os.urandom(32)
+        wrapping = Wrapping.of(secret, keyring_secret, repository_id, label=label, cost=cost or Cost())
+        control = keyring_file.fresh_control()
+        contents = Contents(1, 1, bytes(32), repository_id, chunk_size, control, {}, (wrapping,))
+        if any(store.list("keyring/")) or not store.put(_name(1), sealed := _encode(contents, keyring_secret)):
+            raise InvalidRequest("the store holds a repository already")
+        return cls(store, keyring_secret, contents, keyring_file.decode(sealed, _name(1)).digest)
+
+    @classmethod
+    def open(cls, store: BlobStore, secret: Secret) -> "Keyring":
+        """Open the newest keyring in the store.
+
+        Raises:
+            NotFound: there is no repository in the store.
+            InvalidRequest: *secret* does not open it.
+            Damaged: a version is damaged, missing, or not what its successor says it is.
+        """
+        listed = _listed(store)
+        newest = _read(store, max(listed, default=1))
+        if newest is None:
+            raise NotFound("there is no repository in this store")
+        keyring_secret = _unwrapped(newest, secret)
+        keyring = cls(store, keyring_secret, newest.unlocked(keyring_secret), newest.digest)
+        keyring._check_gaps(listed)
+        keyring.refresh()
+        return keyring
+
+    @property
+    def repository_id(self) -> bytes:
+        """16 random bytes, which everything stored is bound to."""
+        return self._contents.repository_id
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes."""
+        return self._contents.chunk_size
+
+    @property
+    def control(self) -> ControlKeys:
+        """The keys of the log."""
+        return self._contents.control
+
+    @property
+    def projects(self) -> Mapping[ProjectId, ProjectKeys]:
+        """All projects this version knows."""
+        return self._contents.projects
+
+    def project(self, project_id: ProjectId) -> ProjectKeys:
+        """Return the keys of a project; those of a new one are made, and durable when they are returned."""
+        with self._lock:
+            if project_id not in self.projects:
+                self._change(lambda contents: _with_project(contents, project_id))
+            return self.projects[project_id]
+
+    def wrappings(self) -> list[Wrapping]:
+        """Return all ways to open the repository."""
+        return list(self._contents.wrappings)
+
+    def add_wrapping(self, secret: Secret, *, label: str = "", cost: Cost | None = None) -> Wrapping:
+        """Let *secret* open the repository too, from when this returns."""
+        with self._lock:
+            wrapping = Wrapping.of(secret, self._secret, self.repository_id, label=label, cost=cost or Cost())
+            self._change(lambda contents: replace(contents, wrappings=(*contents.wrappings, wrapping)))
+            return wrapping
+
+    @property
+    def recovery_confirmed(self) -> bool:
+        """True once somebody has said that a recovery key is kept elsewhere."""
+        return any(wrapping.confirmed_at for wrapping in self._recovery(self._contents))
+
+    def confirm_recovery(self, secret: RecoveryKey, at: datetime) -> None:
+        """Note that *secret*, a recovery key of this repository, is kept elsewhere, as said at the time *at*.
+
+        Raises:
+            InvalidRequest: it opens nothing here: what is kept elsewhere is useless.
+        """
+        with self._lock:
+            self.refresh()
+            right = [one.id for one in self._recovery(self._contents) if one.unwrap(secret, self.repository_id)]
+            if not right:
+                raise InvalidRequest("the recovery key does not open this repository")
+            self._change(lambda contents: _confirmed(contents, right[0], at))
+
+    def refresh(self) -> None:
+        """Take over what others have changed.  Raises Damaged if their versions do not follow on ours."""
+        with self._lock:
+            while (found := _read(self._store, self._contents.number + 1)) is not None:
+                self._follow(found)
+
+    @staticmethod
+    def _recovery(contents: Contents) -> list[Wrapping]:
+        return [wrapping for wrapping in contents.wrappings if wrapping.kind is WrappingKind.RECOVERY_KEY]
+
+    def _change(self, change: _Change) -> None:
+        """Store the next version; what another has put there first is taken over, and *change* done again on it."""
+        self.refresh()
+        while (wanted := change(self._contents)) != self._contents:
+            number = self._contents.number + 1
+            sealed = _encode(replace(wanted, number=number, previous=self._digest), self._secret)
+            stored = self._store.put(_name(number), sealed)
+            found = keyring_file.decode(sealed, _name(number)) if stored else _read(self._store, number)
+            if found is None:
+                raise Damaged(f"the store says that {_name(number)} is taken, and does not show it")
+            self._follow(found)
+            if found.sealed == sealed:  # also when the reply was lost and the driver tried again
+                return
+
+    def _follow(self, found: keyring_file.Locked) -> None:
+        contents = found.unlocked(self._secret)
+        if contents.previous != self._digest or contents.repository_id != self.repository_id:
+            raise Damaged(f"{found.name} does not follow on {_name(self._contents.number)}: the keyring is forked")
+        self._contents, self._digest = contents, found.digest
+
+    def check(self) -> None:
+        """Read every version and see that each follows on the one before.  Raises Damaged."""
+        contents, digest = self._contents, self._digest
+        for number in range(contents.number, contents.first - 1, -1):
+            found = _read(self._store, number)
+            if found is None or found.digest != digest:
+                raise Damaged(f"{_name(number)} is {'not the one that was stored' if found else 'missing'}")
+            digest = found.unlocked(self._secret).previous
+
+    def _check_gaps(self, listed: set[int]) -> None:
+        """Raise Damaged if a version is missing: its number would be free for a change that nobody would see."""
+        known = self._contents
+        for number in range(known.first, known.number):
+            if number not in listed and _read(self._store, number) is None:
+                raise Damaged(f"{_name(number)} is missing, {_name(known.number)} exists")
+        before = _read(self._store, known.number - 1) if known.number > known.first else None
+        if before is not None and before.digest != known.previous:
+            raise Damaged(f"{before.name} is not the one that {_name(known.number)} follows on")
+
+
+def _name(number: int) -> str:
+    return keyring_file.name_of(number)
+
+
+def _encode(contents: Contents, keyring_secret: bytes) -> bytes:
+    return keyring_file.encode(contents, keyring_secret)
+
+
+def _listed(store: BlobStore) -> set[int]:
+    found = [name.removeprefix("keyring/") for name, _ in store.list("keyring/")]
+    return {int(number) for number in found if _NUMBER.fullmatch(number)}
+
+
+def _read(store: BlobStore, number: int) -> keyring_file.Locked | None:
+    try:
+        return keyring_file.decode(store.get(_name(number)), _name(number))
+    except NotFound:
+        return None
+
+
+def _unwrapped(locked: keyring_file.Locked, secret: Secret) -> bytes:
+    kind = kind_of(secret)
+    fitting = [wrapping for wrapping in locked.wrappings if wrapping.kind is kind]
+    if not fitting:
+        raise InvalidRequest(f"this repository has no {kind}, it is opened by {_kinds(locked.wrappings)}")
+    for wrapping in fitting:
+        if keyring_secret := wrapping.unwrap(secret, locked.repository_id):
+            return keyring_secret
+    raise InvalidRequest(f"the {kind} does not open this repository")
+
+
+def _kinds(wrappings: tuple[Wrapping, ...]) -> str:
+    return " or ".join(sorted({wrapping.kind.value for wrapping in wrappings}))
+
+
+def _with_project(contents: Contents, project: ProjectId) -> Contents:
+    if project in contents.projects:
+        return contents
+    return replace(contents, projects={**contents.projects, project: keyring_file.fresh_project(project)})
+
+
+def _confirmed(contents: Contents, id: str, at: datetime) -> Contents:
+    marked = [replace(one, confirmed_at=at) if one.id == id else one for one in contents.wrappings]
+    return replace(contents, wrappings=tuple(marked))
