@@ -15,6 +15,7 @@ from restead.domain.ids import ProjectId, ServerId, VolumeId
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # no leading "-": ids are arguments of power commands
 _MAX_NAME = 255  # characters
 _MAX_MEMORY = 16 << 20  # MiB
+_MAX_QEMU_DISKS = 24  # each takes one of the 32 places of a PCI bus, some of which the machine needs itself
 _MAX_CPUS = 255  # largest count QEMU's machine "pc" takes
 
 
@@ -63,6 +64,11 @@ class ServerDefinition:
         return tuple(sorted(self.disks, key=lambda disk: not disk.boot))
 
 
+def is_id(text: str) -> bool:
+    """Tell whether *text* can be the id of a server, a disk or a project."""
+    return _ID.fullmatch(text) is not None
+
+
 def check(definition: ServerDefinition) -> None:
     """Return if every member of *definition* can be meant as it is written; disks are not looked at.
 
@@ -105,12 +111,14 @@ def _check_power(where: str, definition: ServerDefinition) -> None:
                              f"{definition.power_command}: a command is needed with power command and only there")
     if definition.power is Power.QEMU and definition.arch != "x86_64":
         raise InvalidRequest(f"{where} has architecture {definition.arch}; power qemu serves x86_64")
+    if definition.power is Power.QEMU and len(definition.disks) > _MAX_QEMU_DISKS:
+        raise InvalidRequest(f"{where} has {len(definition.disks)} disks; power qemu serves at most {_MAX_QEMU_DISKS}")
     if not re.fullmatch(r"[a-z0-9_]{1,32}", definition.arch):
         raise InvalidRequest(f"{where} has architecture {definition.arch!r}, which is none")
 
 
 def _check_id(where: str, what: str, text: str) -> None:
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         raise InvalidRequest(f"{where}: {what} {text!r} is not 1 to 64 of A-Z a-z 0-9 _ - (the first no -)")
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
 from restead.domain.server import Server, ServerStatus, Volume
+from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.backing import backing_of, measure
 from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition
 from restead.drivers.images.disks import DiskSource, DiskTarget
 from restead.drivers.images.guard import Guard
 from restead.drivers.images.opening import open_source, open_target, require_unused
 from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
+from restead.drivers.images.qemu import QemuSwitch
 from restead.drivers.images.registry import Registry, not_found
 from restead.drivers.images.stored import to_json
 from restead.ports import Consistency
@@ -27,6 +29,8 @@ class ImagesOptions:
 
     direct_read: bool = False  # read disks past the page cache
     direct_write: bool = True  # write disks past the page cache
+    accel: Accel = Accel.AUTO  # how QEMU runs servers
+    qemu: str = "qemu-system-x86_64"  # program that runs servers with power qemu
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,11 @@ class ImagesDriver:
         self._options = options
         self._guard = guard or Guard()
         self._registry = Registry(folder / "servers")
-        self._switches: dict[Power, PowerSwitch] = {Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch()}
+        accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
+        self._qemu = QemuSwitch(runtime, self._registry, accelerator)
+        self._switches: dict[Power, PowerSwitch] = {
+            Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch(), Power.QEMU: self._qemu,
+        }  # fmt: skip
 
     # ------------------------------------------------------------------ what operators do
 
@@ -73,6 +81,10 @@ class ImagesDriver:
     def definitions(self) -> list[ServerDefinition]:
         """Return the definitions of all projects' servers, by name."""
         return self._registry.definitions()
+
+    def serial_log(self, server_id: ServerId) -> Path:
+        """Return the file that a server with power qemu writes its first serial line to, whether it exists or not."""
+        return self._qemu.places(self._registry.definition(server_id)).serial
 
     # ------------------------------------------------------------------ Servers
 

@@ -177,4 +177,5 @@ def _translated(disk: DiskDefinition) -> Iterator[None]:
 
 
 def _translate(disk: DiskDefinition, error: OSError) -> Unavailable:
-    return Unavailable(f"disk {disk.id} cannot be opened: {error.strerror or 'it changed'}", detail=f"{disk.path}: {error}")
+    reason = error.strerror or "it is not what it was, or no disk"
+    return Unavailable(f"disk {disk.id} cannot be opened: {reason}", detail=f"{disk.path}: {error}")

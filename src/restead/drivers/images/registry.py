@@ -15,7 +15,7 @@ from pathlib import Path
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ServerId, VolumeId, canonical_id, new_id, same_id
 from restead.drivers.images.backing import backing_of, measure
-from restead.drivers.images.definition import DiskDefinition, ServerDefinition, check
+from restead.drivers.images.definition import DiskDefinition, ServerDefinition, check, is_id
 from restead.drivers.images.stored import from_json, to_json
 
 _SECTOR = 512  # bytes: the smallest unit a guest addresses a disk by
@@ -25,7 +25,7 @@ class Registry:
     """The definitions in a folder, which is made at the first write."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = folder.resolve()  # two ways to one folder must not lead to two names for one thing
 
     def add(self, definition: ServerDefinition) -> ServerDefinition:
         """Check everything, fill in what was left out (ids, names, the boot disk) and store it durably.
@@ -45,14 +45,28 @@ class Registry:
         return complete
 
     def remove(self, server_id: ServerId) -> None:
-        """Forget a server, durably; its disks are not touched.  Raises NotFound."""
+        """Forget a server and its logs, durably; its disks are not touched.  Raises NotFound."""
         with self._locked():
-            path = self._path(server_id)
             try:
-                path.unlink()
+                self._path(server_id).unlink()
             except FileNotFoundError:
                 raise not_found(server_id) from None
+            for left_over in self._folder.glob(f"{self.stem(server_id).name}.*"):
+                left_over.unlink()
             _sync_folder(self._folder)
+
+    @contextmanager
+    def held(self, server_id: ServerId) -> Iterator[None]:
+        """Be the only one, in whatever process, that changes this server's power; waits.  Raises NotFound."""
+        try:
+            fd = os.open(self._path(server_id), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise not_found(server_id) from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def definition(self, server_id: ServerId) -> ServerDefinition:
         """Return a server's definition.  Raises NotFound; Unavailable or Damaged if its file cannot be read."""
@@ -71,11 +85,14 @@ class Registry:
                 continue
         return sorted(found, key=lambda one: (one.name, one.id))
 
-    def _path(self, server_id: ServerId) -> Path:
-        name = canonical_id(server_id)
-        if "/" in name or "\0" in name or len(name) > 64:  # no id of ours; never a way out of the folder
+    def stem(self, server_id: ServerId) -> Path:
+        """Return the path that begins the names of all files of a server; ids hold no dot."""
+        if not is_id(server_id):  # never a way out of the folder
             raise not_found(server_id)
-        return self._folder / f"{name}.json"
+        return self._folder / canonical_id(server_id)
+
+    def _path(self, server_id: ServerId) -> Path:
+        return self.stem(server_id).with_suffix(".json")
 
     def _write(self, definition: ServerDefinition) -> None:
         path = self._path(definition.id)
