@@ -1,0 +1,35 @@
+"""The front door: one method for each thing a caller can ask.
+
+Every method first asks whether the caller may; then it decides (the plans of `domain`) and promises: one
+transaction holds the rows and the run that will make them true.  It returns before bytes move.
+"""
+
+from collections.abc import Callable
+
+from restead.domain.ids import RunId
+from restead.ports import Servers as ServersPort
+from restead.records import Records
+from restead.service.backups import Backups
+from restead.service.capabilities import Capabilities, Target
+from restead.service.checkpoints import Checkpoints
+from restead.service.doors import Doors, Rules
+from restead.service.quotas import Quotas
+from restead.service.restores import Restores
+from restead.service.servers import Servers
+
+__all__ = ["Rules", "Service", "Target"]
+
+
+class Service:
+    """Everything a caller can ask, by noun."""
+
+    def __init__(
+        self, records: Records, servers: ServersPort, submit: Callable[[RunId], None], rules: Rules | None = None
+    ) -> None:
+        doors = Doors(records, servers, submit, rules or Rules())
+        self.checkpoints = Checkpoints(doors)
+        self.backups = Backups(doors)
+        self.restores = Restores(doors)
+        self.capabilities = Capabilities(doors)
+        self.quotas = Quotas(doors)
+        self.servers = Servers(doors)

@@ -1,0 +1,169 @@
+"""Checkpoints: a server protected now, and what came of it."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+from restead.domain.backup import (
+    Backup,
+    BackupPlan,
+    BackupRequest,
+    Checkpoint,
+    ProtectedServer,
+    VolumeBackup,
+    plan_backup,
+)
+from restead.domain.caller import Action, Caller
+from restead.domain.errors import Code, InvalidRequest, NotFound
+from restead.domain.ids import (
+    BackupId,
+    CheckpointId,
+    ProjectId,
+    RunId,
+    VolumeBackupId,
+    new_id,
+    same_id,
+)
+from restead.domain.listing import CheckpointFilter, Page, Window
+from restead.domain.quota import check_quotas
+from restead.domain.run import RunKind, Told
+from restead.domain.states import BackupState, Event
+from restead.records import Transaction, backups, checkpoints, events, runs, servers
+from restead.service.doors import Doors
+
+_BUSY = (BackupState.PROTECTING, BackupState.RESTORING, BackupState.DELETING)
+
+
+class Checkpoints:
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+
+    def protect(self, caller: Caller, project_id: ProjectId, request: BackupRequest) -> Checkpoint:
+        """Promise a backup of one server; when this returns it is in the records and will be made.
+
+        Raises:
+            InvalidRequest: a condition of CSBS section 5 does not hold; nothing was changed.
+        """
+        caller.require(Action.BACKUPS_CREATE, project_id)
+        server = self._doors.server(project_id, request.server_id)
+        # Check, rows and run are one transaction: nothing else can begin on the server in between, and
+        # there is never a promise without a run.
+        with self._doors.records.begin() as tx:
+            busy = None if server is None else servers.under_way(tx, project_id, server.id)
+            plan = plan_backup(request, server, busy=busy, rules=self._doors.rules.backup)
+            number, stored = backups.usage(tx, project_id)
+            check_quotas(self._doors.rules.quotas, backups=number, stored=stored)
+            checkpoint = _checkpoint(tx, project_id, request, plan)
+            backup = _backup(tx, checkpoint, request, plan)
+            checkpoints.add(tx, checkpoint)
+            backups.add(tx, backup)
+            runs.enqueue(tx, backup.run_id, RunKind.BACKUP, backup.id, project_id)
+            events.add(tx, backup.run_id, Told.ACCEPTED, backup.id)
+        self._doors.submit(backup.run_id)
+        return checkpoint
+
+    def list(
+        self, caller: Caller, project_id: ProjectId, wanted: CheckpointFilter, window: Window
+    ) -> Page[Checkpoint]:
+        caller.require(Action.BACKUPS_LIST, project_id)
+        every = window.all_projects and caller.is_admin
+        with self._doors.records.read() as tx:
+            return checkpoints.list_checkpoints(tx, None if every else project_id, wanted, window)
+
+    def checkpoint(self, caller: Caller, project_id: ProjectId, id: CheckpointId) -> Checkpoint:
+        """Return one.  Raises NotFound, also for another project's."""
+        caller.require(Action.BACKUPS_GET, project_id)
+        with self._doors.records.read() as tx:
+            return checkpoints.checkpoint(tx, project_id, id)
+
+    def delete(
+        self, caller: Caller, project_id: ProjectId, id: CheckpointId, backup_ids: Sequence[BackupId] | None
+    ) -> None:
+        """Promise that these backups of the checkpoint (None: all) go; they are `deleting` when this returns.
+
+        Raises:
+            NotFound: the checkpoint, or one of the backups in it.
+            InvalidRequest: CSBS.2003, one of them is being worked on.  Nothing is deleted then.
+        """
+        caller.require(Action.BACKUPS_DELETE, project_id)
+        with self._doors.records.begin() as tx:
+            checkpoint = checkpoints.checkpoint(tx, project_id, id)
+            chosen = _chosen(checkpoint, backups.of_checkpoint(tx, checkpoint.id), backup_ids)
+            promised = [_promise_deletion(tx, backup) for backup in chosen]
+        for run_id in promised:
+            self._doors.submit(run_id)
+
+
+def _checkpoint(tx: Transaction, project_id: ProjectId, request: BackupRequest, plan: BackupPlan) -> Checkpoint:
+    return Checkpoint(
+        id=CheckpointId(new_id()),
+        project_id=project_id,
+        state=BackupState.PROTECTING,
+        created_at=tx.now,
+        updated_at=tx.now,
+        plan_id=f"fake_{new_id()}",  # CSBS, section 2.1: what a manual backup has for a policy
+        plan_name=f"server protect plan for {plan.server.id}",
+        servers=(ProtectedServer(plan.server.id, plan.server.name, request.excluded),),
+    )
+
+
+def _backup(tx: Transaction, checkpoint: Checkpoint, request: BackupRequest, plan: BackupPlan) -> Backup:
+    name = request.name or f"manualbk_{secrets.token_hex(2)}"
+    volumes = tuple(
+        VolumeBackup(
+            id=VolumeBackupId(new_id()),
+            name=f"{name}_{volume.name}",
+            state=BackupState.PROTECTING,
+            volume_id=volume.id,
+            volume_name=volume.name,
+            size=volume.size,
+            bootable=volume.bootable,
+        )
+        for volume in plan.volumes
+    )
+    return Backup(
+        id=BackupId(new_id()),
+        checkpoint_id=checkpoint.id,
+        project_id=checkpoint.project_id,
+        name=name,
+        description=request.description,
+        state=BackupState.PROTECTING,
+        server=plan.server,
+        created_at=tx.now,
+        updated_at=tx.now,
+        run_id=RunId(new_id()),
+        volumes=volumes,
+        full=request.full,
+        consistency_wanted=request.consistency,
+        excluded=request.excluded,
+        tags=request.tags,
+    )
+
+
+def _chosen(
+    checkpoint: Checkpoint, there: Sequence[Backup], backup_ids: Sequence[BackupId] | None
+) -> Sequence[Backup]:
+    if backup_ids is None:
+        chosen = there
+    else:
+        for id in backup_ids:
+            if not any(same_id(id, backup.id) for backup in there):
+                raise NotFound(
+                    f"backup {id[:64]} is not in backup record {checkpoint.id}", code=Code.BACKUP_NOT_FOUND
+                )
+        chosen = [backup for backup in there if any(same_id(id, backup.id) for id in backup_ids)]
+    for backup in chosen:
+        if backup.state in _BUSY:
+            raise InvalidRequest(
+                f"backup {backup.id} is {backup.state.value}; it can be deleted when that has ended",
+                code=Code.IN_PROGRESS,
+            )
+    return chosen
+
+
+def _promise_deletion(tx: Transaction, backup: Backup) -> RunId:
+    run_id = RunId(new_id())
+    backups.move(tx, backup.id, Event.DELETE, lambda backup: replace(backup, progress=0))
+    runs.enqueue(tx, run_id, RunKind.DELETE, backup.id, backup.project_id)
+    events.add(tx, run_id, Told.ACCEPTED, backup.id)
+    return run_id

@@ -1,0 +1,39 @@
+"""What the service works with: the records, the cloud's servers, and a way to say that a run waits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from restead.domain.backup import BackupRules
+from restead.domain.errors import NotFound
+from restead.domain.ids import ProjectId, RunId, ServerId
+from restead.domain.quota import QuotaLimits
+from restead.domain.restore import ZoneRule, any_zone
+from restead.domain.server import Server
+from restead.ports import Servers
+from restead.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator has decided."""
+
+    backup: BackupRules = field(default_factory=BackupRules)
+    zones: ZoneRule = any_zone
+    quotas: QuotaLimits = field(default_factory=QuotaLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Shared by all nouns of the service."""
+
+    records: Records
+    servers: Servers
+    submit: Callable[[RunId], None]  # called after the commit; a run whose call is lost is found in the rows
+    rules: Rules
+
+    def server(self, project_id: ProjectId, server_id: ServerId) -> Server | None:
+        """Return the server as its cloud describes it, None if the project has none.  Raises Unavailable."""
+        try:
+            return self.servers.server(project_id, server_id)
+        except NotFound:
+            return None
