@@ -1,0 +1,67 @@
+"""CSBS v1 over HTTP: parse, ask the service, render; nothing about the product is decided here."""
+
+from collections.abc import Callable, Sequence
+
+from fastapi import FastAPI
+
+from restead import __version__
+from restead.api import (
+    backups,
+    capabilities,
+    checkpoints,
+    pages,
+    quotas,
+    restores,
+    servers,
+    status,
+    versions,
+)
+from restead.api.auth import Door
+from restead.api.edge import Edge
+from restead.api.errors import LastResort, add_handlers
+from restead.api.openapi import document
+from restead.ports import Identity
+from restead.service import Service
+
+__all__ = ["create_api"]
+
+_DESCRIPTION = "Backs up whole servers and brings them back, bit for bit: Cloud Server Backup Service, version 1."
+
+
+def create_api(
+    service: Service,
+    identity: Identity,
+    *,
+    base_url: str | None = None,
+    identity_url: str | None = None,
+    warnings: Callable[[], Sequence[str]] = tuple,
+) -> FastAPI:
+    """Return the API as an ASGI application.
+
+    *base_url*: `https://host[:port][/prefix]` under which clients reach it; None: as each request says.
+    *identity_url*: address of the identity service, if there is one; told where a restore names no target.
+    *warnings*: sentences for whoever runs the service, asked for at each look at its status.
+    """
+    app = FastAPI(
+        title="restead",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url=None,  # served by pages.py, as everything else with our headers
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.door = Door(service, identity, base_url, identity_url, warnings)
+    for noun in (versions, checkpoints, capabilities, backups, restores, quotas, servers, status, pages):
+        app.include_router(noun.router)
+    add_handlers(app)
+    app.add_middleware(LastResort)
+    app.add_middleware(Edge)  # the last one added is the outermost
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of changing the document
+    return app

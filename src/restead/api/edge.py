@@ -1,0 +1,60 @@
+"""The outermost layer of every request: its id, its log line, a slash too many, and HEAD."""
+
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger("restead.api")
+
+
+class Edge:
+    """ASGI middleware: every answer gets `X-Openstack-Request-Id`, and every log line of the request that id.
+
+    A trailing slash is taken off rather than redirected (a client that follows a redirect repeats a POST as a
+    GET).  HEAD is answered as GET is, without the body.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, began, status = f"req-{uuid.uuid4()}", time.monotonic(), 0
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request=request_id)
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Openstack-Request-Id"] = request_id
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self.app(_tidied(scope), receive, answer)
+        finally:
+            took = round((time.monotonic() - began) * 1000, 1)
+            log.info("request", method=scope["method"], path=_path_for_log(scope), status=status, milliseconds=took)
+
+
+def _tidied(scope: Scope) -> Scope:
+    changes: dict[str, object] = {}
+    path = scope["path"]
+    if len(path) > 1 and path.endswith("/"):
+        changes["path"] = path[:-1]
+    if scope["method"] == "HEAD":
+        changes["method"] = "GET"
+    return {**scope, **changes} if changes else scope
+
+
+def _path_for_log(scope: Scope) -> str:
+    """Return the path as it was sent, still escaped, without the query."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
+    return raw.decode("latin-1")[:512]

@@ -1,0 +1,221 @@
+"""Shapes of request bodies, and what they mean in our words.
+
+Members we do not know are ignored at every level, because clients send more than they need.  `null` is the
+same as leaving a member out.  A boolean may be text that is exactly one, except in a restore: guessing
+wrong there starts a server.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from restead.api.auth import check_provider
+from restead.api.body import parse
+from restead.domain.backup import SERVER_TYPE, BackupRequest, Tag
+from restead.domain.errors import InvalidRequest
+from restead.domain.ids import BackupId, CheckpointId, ServerId, VolumeBackupId, VolumeId
+from restead.domain.restore import Mapping, RestoreRequest, check_distinct
+from restead.service import Target
+
+_NAME = r"^[A-Za-z0-9_-]{0,255}$"
+_NO_NUL = r"^[^\x00]*$"
+_TAG_KEY, _TAG_VALUE = "[A-Za-z0-9_-]{1,36}", "[A-Za-z0-9_-]{0,43}"
+_TEXTS = {"true": True, "True": True, "false": False, "False": False}
+
+
+def _flag(value: object) -> object:
+    return _TEXTS.get(value, value) if isinstance(value, str) else value
+
+
+def _trimmed(value: object) -> object:
+    return value.strip(" ") if isinstance(value, str) else value
+
+
+def _tag_part(pattern: str) -> object:
+    """Trimmed before its pattern is looked at; the document says so in the pattern itself."""
+    return WithJsonSchema({"type": "string", "pattern": f"^ *{pattern} *$"})
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, StringConstraints(max_length=255, pattern=_NO_NUL)]
+Flag = Annotated[
+    bool,
+    BeforeValidator(_flag),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": list(_TEXTS)}]}),
+]
+
+
+class Shape(BaseModel):
+    """Strict: nothing is converted that the contract does not say is."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class TagShape(Shape):
+    """A tag; blanks at both ends are taken off."""
+
+    key: Annotated[str, BeforeValidator(_trimmed), Field(pattern=f"^{_TAG_KEY}$"), _tag_part(_TAG_KEY)]
+    value: Annotated[str, BeforeValidator(_trimmed), Field(pattern=f"^{_TAG_VALUE}$"), _tag_part(_TAG_VALUE)]
+
+
+class ProtectExtraInfo(Shape):
+    """Disks to leave out."""
+
+    exclude_volumes: list[Id] | None = None
+
+
+class Protect(Shape):
+    """How to back the server up."""
+
+    backup_name: Annotated[str, StringConstraints(pattern=_NAME)] | None = None
+    description: Annotated[str, StringConstraints(max_length=255, pattern=r"^[^<>\x00]*$")] | None = None
+    incremental: Flag | None = None
+    resource_type: Text | None = None
+    tags: Annotated[list[TagShape], Field(min_length=1, max_length=10)] | None = None
+    consistency: Literal["best", "filesystem"] | None = None
+    extra_info: ProtectExtraInfo | None = None
+
+
+class ProtectRequest(Shape):
+    """Back up one server now."""
+
+    protect: Protect
+
+
+class MappingShape(Shape):
+    """Which disk backup overwrites which disk."""
+
+    backup_id: Id
+    volume_id: Id
+
+
+class RestoreTargets(Shape):
+    """The server to restore and which of its disks."""
+
+    server_id: Id
+    volumes: Annotated[list[MappingShape], Field(min_length=1)]
+
+
+class RestoreParameters(Shape):
+    """What to restore onto what.  Booleans are JSON booleans here and nothing else."""
+
+    checkpoint_item_id: Id
+    power_on: bool
+    targets: RestoreTargets
+    allow_partial: bool | None = None
+    safety: bool | None = None
+    salvage: bool | None = None
+    verify: Literal["stream", "readback"] | None = None
+
+
+class RestoreShape(Shape):
+    """A restoration task to be."""
+
+    provider_id: Text
+    checkpoint_id: Id
+    restore_target: Text | None = None
+    parameters: RestoreParameters
+
+
+class RestoreCreate(Shape):
+    """Write the data of a backup to the disks of a server."""
+
+    restore: RestoreShape
+
+
+class ProtectableEntry(Shape):
+    """A server that might be backed up."""
+
+    resource_id: Id
+    resource_type: Text
+
+
+class RestorableTarget(Shape):
+    """The server that might be restored, and which of its disks."""
+
+    resource_id: Id
+    resource_type: Text
+    volumes: Annotated[list[MappingShape], Field(min_length=1)]
+
+
+class RestorableEntry(Shape):
+    """A restore that might be asked for."""
+
+    checkpoint_item_id: Id
+    target: RestorableTarget
+
+
+class CapabilityRequest(Shape):
+    """Exactly one of the two questions."""
+
+    check_protectable: Annotated[list[ProtectableEntry], Field(min_length=1, max_length=100)] | None = None
+    check_restorable: Annotated[list[RestorableEntry], Field(min_length=1, max_length=100)] | None = None
+
+
+def backup_request(server_id: str, body: bytes) -> BackupRequest:
+    """Return what the caller wants backed up.  Raises InvalidRequest."""
+    protect = parse(ProtectRequest, body).protect
+    excluded = (protect.extra_info and protect.extra_info.exclude_volumes) or []
+    return BackupRequest(
+        server_id=ServerId(server_id),
+        server_type=SERVER_TYPE if protect.resource_type is None else protect.resource_type,
+        name=protect.backup_name or "",
+        description=protect.description or "",
+        full=protect.incremental is False,
+        consistency=protect.consistency or "best",
+        tags=_tags(protect.tags or []),
+        excluded=tuple(VolumeId(id) for id in excluded),
+    )
+
+
+def _tags(shapes: list[TagShape]) -> tuple[Tag, ...]:
+    keys = [shape.key for shape in shapes]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InvalidRequest(f"protect.tags: key {key} appears {keys.count(key)} times, it may appear once")
+    return tuple(Tag(shape.key, shape.value) for shape in shapes)
+
+
+def restore_request(body: bytes, default_target: str) -> RestoreRequest:
+    """Return what the caller wants restored: conditions 1 and 2 of CSBS section 9.3 hold.
+
+    *default_target*: the address to keep as `restore_target` if none was sent.
+
+    Raises:
+        InvalidRequest: naming the member that is wrong, or that is not supported yet.
+    """
+    restore = parse(RestoreCreate, body).restore
+    parameters = restore.parameters
+    _check_supported(parameters)
+    mappings = _mappings(parameters.targets.volumes)
+    check_provider(restore.provider_id)
+    sent = ((name, getattr(parameters, name)) for name in ("allow_partial", "safety", "salvage", "verify"))
+    return RestoreRequest(
+        checkpoint_id=CheckpointId(restore.checkpoint_id),
+        backup_id=BackupId(parameters.checkpoint_item_id),
+        server_id=ServerId(parameters.targets.server_id),
+        mappings=mappings,
+        power_on=parameters.power_on,
+        restore_target=default_target if restore.restore_target is None else restore.restore_target,
+        extensions=tuple((name, value) for name, value in sent if value is not None),
+    )
+
+
+def _check_supported(parameters: RestoreParameters) -> None:
+    for name, unsupported in (("allow_partial", True), ("salvage", True), ("verify", "readback")):
+        if getattr(parameters, name) == unsupported:
+            shown = "true" if unsupported is True else f'"{unsupported}"'
+            raise InvalidRequest(f"restore.parameters.{name}: {shown} is not supported yet")
+
+
+def _mappings(shapes: list[MappingShape]) -> tuple[Mapping, ...]:
+    mappings = tuple(Mapping(VolumeBackupId(s.backup_id), VolumeId(s.volume_id)) for s in shapes)
+    check_distinct(mappings)
+    return mappings
+
+
+def restore_target(entry: RestorableEntry) -> tuple[BackupId, Target]:
+    """Return the restore that the entry asks about.  Raises InvalidRequest if a disk stands in it twice."""
+    target = entry.target
+    mappings = _mappings(target.volumes)
+    return BackupId(entry.checkpoint_item_id), Target(ServerId(target.resource_id), target.resource_type, mappings)

@@ -1,0 +1,11 @@
+// Starts the page.  In a file of its own because the page's policy forbids inline scripts; without the
+// validator because that one would send the document to somebody else's server.
+window.onload = () => {
+  SwaggerUIBundle({
+    url: new URL("openapi.json", document.baseURI).pathname,
+    dom_id: "#page",
+    deepLinking: true,
+    validatorUrl: null,
+    presets: [SwaggerUIBundle.presets.apis],
+  });
+};
