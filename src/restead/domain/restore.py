@@ -1,5 +1,6 @@
 """A request to put a server's disks back, the proof that it can be done, and how far it is."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -135,9 +136,9 @@ def check_distinct(mappings: Sequence[Mapping]) -> None:
         ("backup_id", [canonical_id(m.volume_backup_id) for m in mappings]),
         ("volume_id", [canonical_id(m.volume_id) for m in mappings]),
     ):
-        twice = next((id for at, id in enumerate(ids) if id in ids[:at]), None)
-        if twice is not None:
-            raise InvalidRequest(f"volumes: {name} {twice} appears {ids.count(twice)} times, it may appear once")
+        id, times = Counter(ids).most_common(1)[0]
+        if times > 1:
+            raise InvalidRequest(f"volumes: {name} {id} appears {times} times, it may appear once")
 
 
 def plan_restore(
