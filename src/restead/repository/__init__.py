@@ -1,0 +1,41 @@
+"""The repository: chunks in, names out, the same bytes back.  It knows no server, no SQL and no clock.
+
+Everything may run at the same time, from several processes and hosts.  Why that is safe:
+
+    operation × operation      why
+    ---------------------      ---
+    backup × backup            packs and index objects have names that are never used twice; a chunk that both store
+                               is stored twice, and either copy serves; manifests are entries of the log, which
+                               orders them
+    backup × restore           nothing that is stored is ever changed
+    backup × delete            a parent is in the session's `reads`: it counts as needed until the session commits or
+                               ends, though it is deleted; a delete that came first voids the `open`
+    restore × delete           as above, for what is restored
+    backup × collection        a session builds on no pack that was condemned before its `open`; one that is
+                               condemned later is not removed while the session is open, and is looked at again
+                               after its commit.  Packs of a session that has not committed are needed by nobody,
+                               and condemned like others: hence the wait
+    restore × collection       what is read is needed; a pack that goes away was copied first, so whoever misses it
+                               looks the chunk up again
+    collection × collection    condemned packs stay condemned for ever; nobody copies into or counts on them, and
+                               removing twice is removing
+    anything × crash           before `commit`: garbage, in packs that nobody needs.  After it: complete, because
+                               packs are durable before the index and the index before the commit.  A dead session
+                               keeps what it reads until somebody ends it by its label
+    anything × key change      keys are added, never replaced; every object says which key sealed it
+    thread × thread            of several that meet a new name exactly one claims and stores it (`known.py`); a
+                               session in which one disk failed commits nothing
+    process × process (cache)  runs of the cache are immutable; its state is replaced as a whole, under a lock
+"""
+
+from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret
+from restead.repository.log import ManifestEntry, SessionState
+from restead.repository.manifest import DiskDescription, Manifest
+from restead.repository.progress import Count, Progress
+from restead.repository.repository import CHUNK_SIZE, Repository
+from restead.repository.session import Saved, Session, Window
+
+__all__ = [
+    "CHUNK_SIZE", "Count", "DiskDescription", "KeyFile", "Keyring", "Manifest", "ManifestEntry", "Passphrase",
+    "Progress", "RecoveryKey", "Repository", "Saved", "Secret", "Session", "SessionState", "Window",
+]  # fmt: skip

@@ -1,0 +1,123 @@
+"""The local copy of a project's index: a folder of sorted runs that may be thrown away at any time.
+
+`state.json` says which runs count and which of the store's index objects they hold.  It is replaced as a whole;
+whoever changes it holds the folder's lock, across processes.  Runs are never changed: a merge writes a new one.
+"""
+
+import fcntl
+import heapq
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+
+from restead.repository.pack import Place
+from restead.repository.runs import BrokenRun, Hint, Run, write_run
+
+_STATE = "state.json"
+
+
+class IndexCache:
+    """The runs in *folder*, for any number of threads and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs: tuple[Run, ...] = ()
+        self._held: frozenset[str] = frozenset()
+        self._lock = RLock()
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+
+    def find(self, name: bytes) -> list[Place]:
+        """Return the places known for *name*, newest run first.  Raises BrokenRun."""
+        return [place for run in reversed(self._runs) for place in run.find(name)]
+
+    @property
+    def entries(self) -> int:
+        return sum(run.count for run in self._runs)
+
+    def match(self, listed: frozenset[str], fetch: Callable[[str], Iterable[Hint]]) -> None:
+        """Hold exactly what the *listed* index objects hold, fetching those that are missing.
+
+        An object that is held but no longer listed may speak of packs that are gone: then all is made anew.
+        """
+        with self._changing():
+            if self._held - listed:
+                self._forget()
+            self._sweep()
+            for name in sorted(listed - self._held):
+                self._append(sorted(entry.encode() for entry in fetch(name)), name)
+
+    def add(self, entries: Sequence[Hint], name: str) -> None:
+        """Hold the entries of the index object *name*, too."""
+        with self._changing():
+            if name not in self._held:
+                self._append(sorted(entry.encode() for entry in entries), name)
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        with self._changing():
+            self._forget()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Be the only one who changes the folder, and see its newest state."""
+        with self._lock:
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    self._load()
+                except (BrokenRun, ValueError, KeyError, TypeError):
+                    self._forget()
+                yield
+            finally:
+                os.close(lock)
+
+    def _load(self) -> None:
+        try:
+            state = json.loads((self._folder / _STATE).read_bytes())
+        except FileNotFoundError:
+            self._runs, self._held = (), frozenset()
+            return
+        mine = {run.path.name: run for run in self._runs}
+        self._runs = tuple(mine.get(name) or Run(self._folder / name, count) for name, count in state["runs"])
+        self._held = frozenset(state["objects"])
+
+    def _append(self, records: Sequence[bytes], name: str) -> None:
+        runs = list(self._runs)
+        if records:
+            runs.append(self._new_run(records))
+        dropped: list[Run] = []
+        # Each entry is copied at most once for every doubling; the number of runs stays a logarithm.
+        while len(runs) > 1 and runs[-2].count < 2 * runs[-1].count:
+            pair = runs[-2:]
+            runs[-2:] = [self._new_run(heapq.merge(*(run.records() for run in pair)))]
+            dropped += pair
+        self._save(runs, self._held | {name})
+        for run in dropped:
+            run.path.unlink(missing_ok=True)
+
+    def _new_run(self, records: Iterable[bytes]) -> Run:
+        path = self._folder / f"run-{uuid.uuid4().hex}"
+        return Run(path, write_run(path, records))
+
+    def _sweep(self) -> None:
+        """Remove runs that do not count: left by a crash in the middle of a merge."""
+        counting = {run.path.name for run in self._runs}
+        for path in self._folder.glob("run-*"):
+            if path.name not in counting:
+                path.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        self._save([], frozenset())
+        self._sweep()
+
+    def _save(self, runs: Sequence[Run], held: frozenset[str]) -> None:
+        state = {"runs": [[run.path.name, run.count] for run in runs], "objects": sorted(held)}
+        fresh = self._folder / f"{_STATE}.new"
+        fresh.write_text(json.dumps(state))
+        fresh.replace(self._folder / _STATE)
+        self._runs, self._held = tuple(runs), held

@@ -1,0 +1,104 @@
+"""The index: name → where its bytes are stored.  Hints, never truth.
+
+In the store it is immutable sealed runs, each put after the packs it speaks of; here it is looked up in a local copy.
+Lost runs are made again from the packs' tables of contents.  docs/format.md describes a run byte by byte.
+"""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from restead.domain.errors import Damaged, NotFound
+from restead.repository.cache import IndexCache
+from restead.repository.chunk import Form
+from restead.repository.pack import PackReader, Place, Shelf
+from restead.repository.runs import BrokenRun, Hint
+from restead.repository.seal import Kind, seal, unseal
+
+RUN_ENTRIES = 65_536  # most entries of one index object: 3 MB, sealed and opened at once
+_COUNTS = struct.Struct(">II")  # packs, entries
+_ENTRY = struct.Struct(">32sIIIIB")  # name, number of the pack in the list above, offset, sealed and plain length, form
+_PACK = 32
+
+
+def encode_run(entries: Sequence[Hint]) -> bytes:
+    """Return the plain bytes of an index object; *entries* need not be sorted."""
+    packs = sorted({entry.place.pack for entry in entries})
+    numbers = {pack: number for number, pack in enumerate(packs)}
+    lines = sorted(_ENTRY.pack(entry.name, numbers[entry.place.pack], *entry.place[1:]) for entry in entries)
+    return _COUNTS.pack(len(packs), len(lines)) + b"".join(packs) + b"".join(lines)
+
+
+def decode_run(plain: bytes, what: str) -> Iterator[Hint]:
+    """Yield the entries of an index object.  Raises Damaged if it is none."""
+    packs, count = _COUNTS.unpack_from(plain) if len(plain) >= _COUNTS.size else (0, -1)
+    start = _COUNTS.size + packs * _PACK
+    if len(plain) != start + count * _ENTRY.size:
+        raise Damaged(f"{what} holds {len(plain)} bytes, it says {packs} packs and {count} entries")
+    for name, pack, offset, length, size, form in _ENTRY.iter_unpack(plain[start:]):
+        if pack >= packs or form not in Form:
+            raise Damaged(f"{what} has an entry with pack {pack} of {packs} and form {form}")
+        at = _COUNTS.size + pack * _PACK
+        yield Hint(name, Place(plain[at : at + _PACK], offset, length, size, Form(form)))
+
+
+class Index:
+    """The index of one project, for any number of threads."""
+
+    def __init__(self, shelf: Shelf, folder: Path) -> None:
+        self._shelf = shelf
+        self._prefix = f"index/{shelf.tag}/"
+        self._cache = IndexCache(folder / shelf.repository_id.hex() / shelf.tag)
+
+    def find(self, name: bytes) -> list[Place]:
+        """Return every place where *name* is said to be stored; nothing if none is known."""
+        try:
+            return self._cache.find(name)
+        except BrokenRun:
+            self._cache.clear()
+            self.refresh()
+            return self._cache.find(name)
+
+    def refresh(self) -> None:
+        """Know what the store's index objects say now.  Raises Damaged, naming the object."""
+        self._cache.match(frozenset(name for name, _ in self._shelf.store.list(self._prefix)), self._fetch)
+
+    def add(self, entries: Sequence[Hint]) -> None:
+        """Store entries of packs that are durable, so that every session that opens later knows them."""
+        for start in range(0, len(entries), RUN_ENTRIES):
+            part = entries[start : start + RUN_ENTRIES]
+            name = f"{self._prefix}{os.urandom(16).hex()}"
+            sealed = seal(self._shelf.keys, self._shelf.repository_id, Kind.INDEX, name.encode(), encode_run(part))
+            self._shelf.store.put(name, sealed)
+            self._cache.add(part, name)
+
+    def rebuild(self, packs: PackReader) -> None:
+        """Store the entries of everything in every pack that is not in the index.  Memory: one index object.
+
+        Raises:
+            Damaged: a pack's table of contents does not open.
+        """
+        missing: list[Hint] = []
+        for name, size in self._shelf.store.list(self._shelf.prefix):
+            pack = bytes.fromhex(name.removeprefix(self._shelf.prefix))
+            missing += self._unknown(packs, pack, size)
+            if len(missing) >= RUN_ENTRIES:
+                self.add(missing)
+                missing = []
+        self.add(missing)
+
+    def _unknown(self, packs: PackReader, pack: bytes, size: int) -> list[Hint]:
+        try:
+            contents = packs.contents(pack, size)
+        except NotFound:  # a collection was faster
+            return []
+        hints = [Hint(one.name, Place(pack, one.offset, one.length, one.plain, one.form)) for one in contents]
+        # A pack's entries are put one after another, into two objects at most: the first and the last speak for all.
+        ends = hints[:1] + hints[-1:]
+        return [] if all(hint.place in self.find(hint.name) for hint in ends) else hints
+
+    def _fetch(self, name: str) -> Iterator[Hint]:
+        sealed = self._shelf.store.get(name)
+        plain = unseal(self._shelf.keys, self._shelf.repository_id, Kind.INDEX, name.encode(), sealed)
+        return decode_run(plain, name)

@@ -1,0 +1,163 @@
+"""The opened repository: the door that workflows come in by."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from restead.domain.errors import Damaged, InvalidRequest, NotFound, ResteadError
+from restead.domain.ids import ManifestId, ProjectId
+from restead.ports import BlobStore
+from restead.repository.buffers import keep_freed_memory
+from restead.repository.chunk import Names
+from restead.repository.index import Index
+from restead.repository.keyring import Keyring, Secret
+from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
+from restead.repository.manifest import Manifest
+from restead.repository.pack import Shelf
+from restead.repository.session import Room, Session, Window
+
+CHUNK_SIZE = 256 * 1024  # bytes; measured: smaller ones cost speed, larger ones store much more of small changes
+SMALLEST_CHUNK = 512
+LARGEST_CHUNK = 4 << 20
+
+
+class Repository:
+    """An opened repository.  Any number of these, in any number of processes and hosts, may work at once."""
+
+    def __init__(
+        self, store: BlobStore, keyring: Keyring, *, cache: Path, scratch: Path | None, window: Window | None
+    ) -> None:
+        self.keyring = keyring
+        self.chunk_size = keyring.chunk_size
+        self._store = store
+        self._cache = cache
+        self._scratch = scratch or Path(tempfile.gettempdir())
+        self._window = window or Window()
+        cache.mkdir(0o700, parents=True, exist_ok=True)
+        self.log = Log(store, keyring.control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest")
+
+    @staticmethod
+    def create(store: BlobStore, secret: Secret, *, chunk_size: int = CHUNK_SIZE) -> Keyring:
+        """Make a new repository in an empty store, which *secret* opens; return its keyring.
+
+        Raises:
+            InvalidRequest: the store holds one already, or the chunk size is no power of two from 512 to 4 MiB.
+        """
+        if not SMALLEST_CHUNK <= chunk_size <= LARGEST_CHUNK or chunk_size & (chunk_size - 1):
+            raise InvalidRequest(
+                f"a chunk of {chunk_size} bytes is no power of two from {SMALLEST_CHUNK} to {LARGEST_CHUNK}"
+            )
+        return Keyring.create(store, secret, chunk_size=chunk_size)
+
+    @classmethod
+    def open(
+        cls, store: BlobStore, secret: Secret, *, cache: Path, scratch: Path | None = None, window: Window | None = None
+    ) -> "Repository":
+        """Open the repository in *store*.
+
+        *cache*: a folder that may be lost at any time.  *scratch*: where packs are built; on the file system of a local
+        store a finished pack is not copied.
+
+        Raises:
+            NotFound: there is none.
+            InvalidRequest: *secret* does not open it.
+            Damaged: its keyring or log is.
+        """
+        keep_freed_memory()
+        return cls(store, Keyring.open(store, secret), cache=cache, scratch=scratch, window=window)
+
+    @contextmanager
+    def session(self, project: ProjectId, *, label: str, reads: Sequence[ManifestId] = ()) -> Iterator[Session]:
+        """Open a session; end it when the block is left, however it is left.
+
+        *label* is the caller's own mark, to find the session again after a crash.  Only what is in *reads* may be
+        restored from, verified, or used as a parent: it is kept for as long as the session is open.
+
+        Raises:
+            NotFound: a manifest is not there, or another project's.
+        """
+        room = self._room(project)  # keys first: a new project's are durable before anything refers to it
+        number = self.log.append(Open(label, project, list(reads)), valid=lambda state: _require(state, project, reads))
+        try:
+            # The view is taken, and the index read, after the `open` is durable: what is condemned later waits for us.
+            view = self.log.refresh()
+            room.index.refresh()
+            entries = [_visible(view, project, [id])[0] for id in reads]
+            manifests = {entry.id: room.manifest(entry) for entry in entries}
+            yield Session(
+                number, project, manifests, room, self.log, view, self._window, self._scratch, self.chunk_size
+            )
+        except BaseException:
+            self._end_quietly(number)
+            raise
+        self.end(number)
+
+    def sessions(self, label: str) -> list[SessionState]:
+        """Return what the log knows of sessions with this label: open ones, and those that left manifests."""
+        return self.log.refresh().labelled(label)
+
+    def end(self, number: int) -> None:
+        """Make sure that a session is over.  If it still runs, its commit will be void."""
+        try:
+            self.log.append(End(number))
+        except NotFound:
+            pass  # over already
+
+    def manifest(self, id: ManifestId) -> Manifest:
+        """Return a manifest with its root object.  Raises NotFound, Damaged."""
+        entry = self._entry(id)
+        room = self._room(entry.project)
+        room.index.refresh()
+        try:
+            return room.manifest(entry)
+        except Damaged:
+            self._entry(id)  # deleted and collected meanwhile: not there, rather than damaged
+            raise
+
+    def manifests(self, project: ProjectId) -> list[ManifestEntry]:
+        """Return the manifests of a project, oldest first, as the log names them."""
+        return [entry for entry in self.log.refresh().manifests.values() if entry.project == project]
+
+    def delete(self, ids: Sequence[ManifestId]) -> None:
+        """Let these manifests not exist any more.  What only they needed goes with a later collection.
+
+        Deleting what is not there succeeds.  Raises InvalidRequest while one of them is held.
+        """
+        for event in deletes(ids):
+            try:
+                self.log.append(event)
+            except NotFound:
+                pass  # all of them are gone already
+
+    def _entry(self, id: ManifestId) -> ManifestEntry:
+        entry = self.log.refresh().manifests.get(id)
+        if entry is None:
+            raise NotFound(f"there is no manifest {id}")
+        return entry
+
+    def _room(self, project: ProjectId) -> Room:
+        keys = self.keyring.project(project)
+        names = Names(keys.name_key)
+        shelf = Shelf(self._store, keys, self.keyring.repository_id, names.tag)
+        return Room(shelf, names, Index(shelf, self._cache))
+
+    def _end_quietly(self, number: int) -> None:
+        """End a session that failed.  If that fails too, the first error is what the caller must see."""
+        try:
+            self.end(number)
+        except ResteadError:
+            pass  # somebody who believes the session dead will end it
+
+
+def _require(state: State, project: ProjectId, reads: Sequence[ManifestId]) -> None:
+    _visible(state, project, reads)
+
+
+def _visible(state: State, project: ProjectId, reads: Sequence[ManifestId]) -> list[ManifestEntry]:
+    """Return these manifests.  Raises NotFound if one is not there or another project's: no difference is shown."""
+    found = [state.manifests.get(id) or state.partial.get(id) or state.retained.get(id) for id in reads]
+    for id, entry in zip(reads, found, strict=True):
+        if entry is None or entry.project != project:
+            raise NotFound(f"there is no manifest {id}")
+    return [entry for entry in found if entry is not None]

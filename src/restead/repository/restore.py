@@ -1,0 +1,184 @@
+"""Putting one disk back.
+
+Threads draw units of 2 MiB in disk order.  A unit's chunks are fetched with few large reads, authenticated, checked
+against their names, and only then written, neighbours by one write.  Zeroes are made zero where the target may hold
+data, also behind the backup's end.  At the end the root's name is computed anew from what was written: a unit that
+was left out, or put where it does not belong, cannot end as success.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from restead.domain.errors import Code, Damaged, InvalidRequest
+from restead.ports import BlockTarget
+from restead.repository.backup import UNIT, covering
+from restead.repository.buffers import Aligned
+from restead.repository.chunk import NAME_SIZE, ZERO
+from restead.repository.crew import work_together
+from restead.repository.manifest import Root
+from restead.repository.progress import Count, Progress, Report
+from restead.repository.reader import Fetcher, Reader, Wanted
+from restead.repository.seal import Kind
+from restead.repository.tree import FANOUT, Tree, TreeBuilder
+
+ZEROING = 4 << 20  # bytes made zero between two checks
+LOOKING = 1 << 30  # bytes of zeroes that one thread takes at once
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run of chunks of one leaf page, or a stretch of zeroes."""
+
+    offset: int  # bytes from the start of the disk
+    length: int
+    names: bytes = b""  # of its chunks; empty: all zero
+
+
+def plan_restore(tree: Tree, root: Root, target_size: int) -> Iterator[Work]:
+    """Yield what must be on the target, in disk order, all of it exactly once, to the target's end."""
+    step = min(FANOUT, max(1, UNIT // root.chunk_size))
+    page_size = FANOUT * root.chunk_size
+    for stretch in tree.stretches():
+        start = stretch.first * page_size
+        if stretch.entries is None:
+            yield from _zeroes(start, min((stretch.first + stretch.count) * page_size, root.size), page_size)
+            continue
+        for at in range(0, len(stretch.entries) // NAME_SIZE, step):
+            names = stretch.entries[at * NAME_SIZE : (at + step) * NAME_SIZE]
+            offset = start + at * root.chunk_size
+            yield Work(offset, min(len(names) // NAME_SIZE * root.chunk_size, root.size - offset), names)
+    yield from _zeroes(root.size, target_size, page_size)
+
+
+def unit_size(chunk_size: int) -> int:
+    """Return the bytes that a buffer for one unit needs."""
+    return max(UNIT, chunk_size)
+
+
+def _zeroes(start: int, end: int, page_size: int) -> Iterator[Work]:
+    # Whole pages (both are powers of two): no leaf page is in two pieces.
+    step = max(LOOKING, page_size)
+    while start < end:
+        stop = min(end, (start // step + 1) * step)
+        yield Work(start, stop - start)
+        start = stop
+
+
+class Restoring:
+    """One disk being restored."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        root: Root,
+        target: BlockTarget,
+        threads: int,
+        progress: Callable[[Progress], None],
+        check: Callable[[], None],
+        target_is_new: bool,
+    ) -> None:
+        self._reader = reader
+        self._root = root
+        self._target = target
+        self._threads = threads
+        self._check = check
+        self._new = target_is_new
+        self._proof = TreeBuilder(root.chunks, reader.names)
+        self._report = Report(threads, target.size, progress)
+
+    def run(self, root_name: bytes, tree: Tree) -> Count:
+        """Write the whole disk, flush it, and prove it.
+
+        Raises:
+            InvalidRequest: the target is smaller than the backup; nothing was written.
+            Damaged: something that is needed is lost or damaged; part of the disk was written.
+        """
+        if self._target.size < self._root.size:
+            raise InvalidRequest(
+                f"the target holds {self._target.size} bytes, the backup needs {self._root.size}",
+                code=Code.TARGET_TOO_SMALL,
+            )
+        work_together(self._threads, plan_restore(tree, self._root, self._target.size), self._restore_units)
+        self._check()
+        self._target.flush()
+        self._prove(root_name)
+        return self._report.sum()
+
+    def _restore_units(self, thread: int, works: Iterator[Work]) -> None:
+        unit = Aligned(unit_size(self._root.chunk_size))
+        fetcher = Fetcher(self._reader, self._root.chunk_size)
+        for work in works:
+            self._check()
+            if work.names:
+                self._write(thread, work, unit, fetcher)
+            else:
+                self._make_zero(thread, work.offset, work.length)
+                self._prove_zeroes(work)
+            self._report.done(thread, work.length)
+
+    def _write(self, thread: int, work: Work, unit: Aligned, fetcher: Fetcher) -> None:
+        """Fetch the chunks of a unit, write them, and note the names of what was written."""
+        chunk, count = self._root.chunk_size, self._report.counts[thread]
+        proven = bytearray(len(work.names))
+        runs = list(_runs(work, chunk))
+        fetcher.fetch([one for start, end, zero in runs if not zero for one in _wanted(work, start, end, chunk, unit)])
+        for start, end, zero in runs:
+            if zero:
+                self._make_zero(thread, work.offset + start, end - start)
+                continue
+            for begin in range(start, end, chunk):
+                name = self._reader.names.chunk(unit.view[begin : min(begin + chunk, end)])
+                proven[begin // chunk * NAME_SIZE : (begin // chunk + 1) * NAME_SIZE] = name
+            self._target.write_at(work.offset + start, unit.view[start:end])
+            count.read += end - start
+            count.written += end - start
+        self._proof.put(work.offset // chunk, bytes(proven), _keep_nothing)
+
+    def _make_zero(self, thread: int, offset: int, length: int) -> None:
+        count = self._report.counts[thread]
+        if self._new:
+            count.kept += length
+            return
+        for extent in covering(self._target, offset, length):
+            if not extent.data:
+                count.kept += extent.length
+                continue
+            for at in range(extent.offset, extent.end, ZEROING):
+                self._check()
+                self._target.zero_at(at, min(ZEROING, extent.end - at))
+            count.zero += extent.length
+
+    def _prove_zeroes(self, work: Work) -> None:
+        """Note a stretch of zeroes, whole leaf pages of the disk, or what lies behind its end."""
+        page_size = FANOUT * self._root.chunk_size
+        end = min(work.offset + work.length, self._root.size)
+        if end > work.offset:
+            self._proof.put_zero(work.offset // page_size, -(-(end - work.offset) // page_size), _keep_nothing)
+
+    def _prove(self, root_name: bytes) -> None:
+        written = Root(self._root.size, self._root.chunk_size, self._proof.top, self._root.description)
+        name = self._reader.names.name(Kind.ROOT, written.encode())
+        if name != root_name:
+            raise Damaged(f"what was written is {name.hex()}, the backup is {root_name.hex()}")
+
+
+def _runs(work: Work, chunk: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield (start, end, zero) of runs of chunks that are all zero or all not, in bytes from the unit's start."""
+    zeroes = [work.names[at : at + NAME_SIZE] == ZERO for at in range(0, len(work.names), NAME_SIZE)]
+    start = 0
+    for at in range(1, len(zeroes) + 1):
+        if at == len(zeroes) or zeroes[at] != zeroes[start]:
+            yield start * chunk, min(at * chunk, work.length), zeroes[start]
+            start = at
+
+
+def _wanted(work: Work, start: int, end: int, chunk: int, unit: Aligned) -> Iterator[Wanted]:
+    for begin in range(start, end, chunk):
+        name = work.names[begin // chunk * NAME_SIZE : (begin // chunk + 1) * NAME_SIZE]
+        yield Wanted(name, work.offset + begin, unit.view[begin : min(begin + chunk, end)])
+
+
+def _keep_nothing(level: int, index: int, name: bytes, page: bytes) -> None:
+    """A proof needs names only."""
+
+

@@ -1,0 +1,131 @@
+"""Sorted runs of index entries in local files, looked up without being loaded.
+
+A file is blocks of 4 KiB, each with up to 52 entries sorted by name and a digest of its own.  Names are evenly
+spread, so a name's place can be guessed from its first bytes: two or three reads find it in a file of any size,
+and no filter or table has to be held in memory.  These files are a cache and no format: a block that is not what
+was written is `BrokenRun`, and the whole cache is made again.
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from restead.repository.chunk import NAME_SIZE, Form
+from restead.repository.pack import Place
+
+_ENTRY = struct.Struct(">32s32sIIIB")  # name, pack, offset, sealed length, plain length, form
+ENTRY_SIZE = _ENTRY.size
+_BLOCK = 4096
+_DIGEST = 32
+_PER_BLOCK = (_BLOCK - _DIGEST - 2) // ENTRY_SIZE
+_SPAN = 1 << 64
+
+
+class BrokenRun(Exception):
+    """A cache file is not as it was written."""
+
+
+class Hint(NamedTuple):
+    """What the index says: a name, and where its bytes are stored."""
+
+    name: bytes
+    place: Place
+
+    def encode(self) -> bytes:
+        return _ENTRY.pack(self.name, *self.place)
+
+    @classmethod
+    def decode(cls, record: bytes) -> "Hint":
+        name, pack, offset, length, plain, form = _ENTRY.unpack(record)
+        return cls(name, Place(pack, offset, length, plain, Form(form)))
+
+
+def write_run(path: Path, records: Iterable[bytes]) -> int:
+    """Write sorted encoded entries to the new file *path* and return how many there were."""
+    total = 0
+    records = iter(records)
+    with open(path, "xb", opener=_private) as file:
+        while block := list(islice(records, _PER_BLOCK)):
+            body = struct.pack(">H", len(block)) + b"".join(block)
+            body += bytes(_BLOCK - _DIGEST - len(body))
+            file.write(body + blake3(body).digest())
+            total += len(block)
+    return total
+
+
+class Run:
+    """One sorted file, open for looking up from any number of threads."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path = path
+        self.count = count  # entries
+        self._blocks = -(-count // _PER_BLOCK)
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise BrokenRun(f"{path} is gone") from error
+        size = os.fstat(self._fd).st_size
+        if size != self._blocks * _BLOCK:
+            raise BrokenRun(f"{path} holds {size} bytes, expected {self._blocks * _BLOCK}")
+
+    def __del__(self) -> None:
+        # Whoever still looks something up holds a reference, so a number that is read from is never closed.
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def find(self, name: bytes) -> list[Place]:
+        """Return every place that the run knows for *name*.  Raises BrokenRun."""
+        at = self._first_block(name)
+        found: list[Place] = []
+        while at < self._blocks:
+            records = self._read(at)
+            mine = [record for record in records if record.startswith(name)]
+            found += [Hint.decode(record).place for record in mine]
+            if records[-1][:NAME_SIZE] > name:
+                break
+            at += 1
+        return found
+
+    def records(self) -> Iterator[bytes]:
+        """Yield all encoded entries in order.  Raises BrokenRun."""
+        for at in range(self._blocks):
+            yield from self._read(at)
+
+    def _first_block(self, name: bytes) -> int:
+        """Return the first block whose last name is not below *name*; the number of blocks if there is none."""
+        low, high = 0, self._blocks  # the answer is in low..high
+        wanted, below, above = _number(name), 0, _SPAN  # the names around low..high, as fractions of all names
+        for attempt in range(2 * self._blocks.bit_length() + 2):
+            if low >= high:
+                break
+            guess = low + (wanted - below) * (high - low) // max(above - below, 1) if attempt < 8 else (low + high) // 2
+            guess = min(max(guess, low), high - 1)
+            records = self._read(guess)
+            if records[-1][:NAME_SIZE] < name:
+                low, below = guess + 1, _number(records[-1])
+            elif records[0][:NAME_SIZE] < name:
+                return guess
+            else:
+                high, above = guess, _number(records[0])
+        return low
+
+    def _read(self, at: int) -> list[bytes]:
+        block = os.pread(self._fd, _BLOCK, at * _BLOCK)
+        body = block[:-_DIGEST]
+        if len(block) != _BLOCK or blake3(body).digest() != block[-_DIGEST:]:
+            raise BrokenRun(f"{self.path}: block {at} is not as it was written")
+        count = int.from_bytes(body[:2], "big")
+        return [body[2 + n * ENTRY_SIZE : 2 + (n + 1) * ENTRY_SIZE] for n in range(count)]
+
+
+def _number(name: bytes) -> int:
+    return int.from_bytes(name[:8], "big")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
