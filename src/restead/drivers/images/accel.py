@@ -30,10 +30,11 @@ class Accel(StrEnum):
 class Accelerator:
     """Chooses once in each process, and remembers the proof in a small file until the machine boots again."""
 
-    def __init__(self, choice: Accel, binary: str, memory: Path) -> None:
+    def __init__(self, choice: Accel, binary: str, memory: Path, device: Path = Path("/dev/kvm")) -> None:
         self._choice = choice
         self._binary = binary
         self._memory = memory
+        self._device = device
         self._lock = threading.Lock()
         self._proven: Accel | None = None
 
@@ -61,7 +62,7 @@ class Accelerator:
                 return Accel(remembered["accel"])
         except (OSError, ValueError, KeyError, TypeError):  # not remembered, or not so that it can be read
             pass
-        usable = os.access("/dev/kvm", os.R_OK | os.W_OK) and boots(self.program(), Accel.KVM)
+        usable = os.access(self._device, os.R_OK | os.W_OK) and boots(self.program(), Accel.KVM)
         proven = Accel.KVM if usable else Accel.TCG
         self._remember({"key": key, "accel": proven.value})
         return proven

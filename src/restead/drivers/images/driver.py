@@ -70,9 +70,10 @@ class ImagesDriver:
     def remove(self, server_id: ServerId) -> None:
         """Forget a stopped server; its disks are not touched.  Raises NotFound; InvalidRequest if it runs."""
         definition = self._registry.definition(server_id)
-        if self._switch(definition).is_running(definition):
-            raise InvalidRequest(f"server {server_id} is running: stop it before it is removed")
-        self._registry.remove(server_id)
+        with self._registry.held(server_id):
+            if self._switch(definition).is_running(definition):
+                raise InvalidRequest(f"server {server_id} is running: stop it before it is removed")
+            self._registry.remove(server_id)
 
     def definition(self, server_id: ServerId) -> ServerDefinition:
         """Return a server's definition, whatever its project.  Raises NotFound."""

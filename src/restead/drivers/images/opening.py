@@ -21,7 +21,7 @@ from restead.drivers.images.rawio import PAGE, Buffered, Direct, RawIo
 
 # Seconds.  Between fork and exec a child of ours still has our descriptors, and of two who open at once both give way:
 # so the first refusal is not believed.
-_PATIENCE = 1.0
+_PATIENCE = 0.5
 
 Result = TypeVar("Result")
 

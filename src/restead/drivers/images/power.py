@@ -10,9 +10,6 @@ from typing import Protocol
 from restead.domain.errors import Code, InvalidRequest, Unavailable
 from restead.drivers.images.definition import ServerDefinition
 
-_STATUS_LIMIT = 10.0  # seconds a command may take to tell the status
-_START_LIMIT = 120.0  # seconds it may take to start a server
-_STOP_EXTRA = 60.0  # seconds it may take to stop one, beyond the time of grace
 _LAST = 2000  # characters of its complaints that are kept
 
 
@@ -57,20 +54,26 @@ class CommandSwitch:
     RESTEAD_GRACE_SECONDS.  Exit status 0 is success; what it says on standard error goes to the log.
     """
 
+    def __init__(self, status_limit: float = 10.0, start_limit: float = 120.0, stop_extra: float = 60.0) -> None:
+        """Set how many seconds `status` and `start` may take, and `stop` beyond the time of grace."""
+        self._status_limit = status_limit
+        self._start_limit = start_limit
+        self._stop_extra = stop_extra
+
     def is_running(self, definition: ServerDefinition) -> bool:
-        said = _call(definition, "status", _STATUS_LIMIT).strip()
+        said = _call(definition, "status", self._status_limit).strip()
         if said not in ("running", "stopped"):
             raise Unavailable(f"power command of server {definition.id}: status printed {said[:40]!r}, "
                               "not running or stopped")
         return said == "running"
 
     def start(self, definition: ServerDefinition) -> None:
-        _call(definition, "start", _START_LIMIT)
+        _call(definition, "start", self._start_limit)
         if not self.is_running(definition):
             raise Unavailable(f"server {definition.id} is stopped after its power command was called with start")
 
     def stop(self, definition: ServerDefinition, grace: timedelta) -> None:
-        _call(definition, "stop", grace.total_seconds() + _STOP_EXTRA, grace)
+        _call(definition, "stop", grace.total_seconds() + self._stop_extra, grace)
         if self.is_running(definition):
             raise Unavailable(f"server {definition.id} is running after its power command was called with stop")
 

@@ -24,8 +24,9 @@ from restead.drivers.images.qmp import MAX_SOCKET_PATH, NoAnswer, converse, requ
 from restead.drivers.images.registry import Registry
 
 _ANSWER_LIMIT = 5.0  # seconds for one conversation
+_LAST_WORD_LIMIT = 1.0  # seconds for the one in which QEMU is told to quit
 _START_LIMIT = 20.0  # seconds from the process to its first answer; 0.1 s is usual
-_AGAIN = timedelta(seconds=5)  # a guest that was still booting did not notice the power button
+_AGAIN = timedelta(seconds=1)  # then 2, 4, …: a guest that was still booting did not notice the power button
 _QUIT_LIMIT = timedelta(seconds=5)
 _KILL_LIMIT = timedelta(seconds=10)
 _MAX_LOG = 1 << 20  # bytes; a serial log larger than this is put aside when the server starts
@@ -133,7 +134,7 @@ class QemuSwitch:
                 return
             if self._ended_politely(definition, places, process, grace):
                 return
-            self._try(definition, places, "quit")
+            self._try(definition, places, _LAST_WORD_LIMIT, "quit")
             if process.ended_within(_QUIT_LIMIT):
                 return
             process.send(signal.SIGKILL)
@@ -144,31 +145,29 @@ class QemuSwitch:
     def _ended_politely(
         self, definition: ServerDefinition, places: Places, process: Running, grace: timedelta
     ) -> bool:
-        until = time.monotonic() + grace.total_seconds()
+        until, pause = time.monotonic() + grace.total_seconds(), _AGAIN
         while (left := until - time.monotonic()) > 0:
-            if self._is_unborn(definition, places):
+            status = self._try(definition, places, min(left, _ANSWER_LIMIT), "query-status")
+            if isinstance(status, dict) and status.get("status") == "prelaunch":
                 return False  # it has not run yet: nothing in it could be lost
             # A paused guest does not notice its button.
-            self._try(definition, places, "cont", "system_powerdown")
-            if process.ended_within(min(_AGAIN, timedelta(seconds=left))):
+            left = max(0.01, until - time.monotonic())
+            self._try(definition, places, min(left, _ANSWER_LIMIT), "cont", "system_powerdown")
+            if process.ended_within(min(pause, timedelta(seconds=until - time.monotonic()))):
                 return True
+            pause *= 2
         return False
 
-    def _is_unborn(self, definition: ServerDefinition, places: Places) -> bool:
+    def _try(self, definition: ServerDefinition, places: Places, limit: float, *commands: str) -> object:
         try:
-            status = self._say(definition, places, "query-status")
-        except NoAnswer:
-            return False
-        return isinstance(status, dict) and status.get("status") == "prelaunch"
+            return self._say(definition, places, *commands, limit=limit)
+        except NoAnswer:  # it is gone already, or talks to somebody else: what comes next does not need its answer
+            return None
 
-    def _try(self, definition: ServerDefinition, places: Places, *commands: str) -> None:
-        try:
-            self._say(definition, places, *commands)
-        except NoAnswer:
-            pass  # it is gone already, or talks to somebody else: what comes next does not need its answer
-
-    def _say(self, definition: ServerDefinition, places: Places, *commands: str) -> object:
-        return converse(places.socket, definition.id, commands, _ANSWER_LIMIT)[-1]
+    def _say(
+        self, definition: ServerDefinition, places: Places, *commands: str, limit: float = _ANSWER_LIMIT
+    ) -> object:
+        return converse(places.socket, definition.id, commands, limit)[-1]
 
 
 def _launch(command: list[str], places: Places) -> "subprocess.Popen[bytes]":

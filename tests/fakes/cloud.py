@@ -1,0 +1,249 @@
+"""A cloud in memory: `Servers` and `Volumes`, honest about exclusion, holes and what is not yet on stable storage.
+
+It passes the conformance suites.  What a test may do to it beyond the ports: add servers, look at a disk from outside
+(`bytes_of`), cut the power (`lose_unflushed`), and be called before every operation (`before`), there to raise
+whatever a cloud may raise.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
+from restead.domain.extent import Extent
+from restead.domain.ids import ProjectId, ServerId, VolumeId, canonical_id, new_id, same_id
+from restead.domain.server import Server, ServerStatus, Volume
+from restead.ports import Consistency
+
+_PAGE = 4096  # bytes: how fine this cloud knows its holes
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass
+class _Disk:
+    """A disk's bytes now, and those that a power cut would bring back."""
+
+    now: bytearray
+    lost_at_power_cut: list[tuple[int, bytes]] = field(default_factory=list)  # offset and bytes before, oldest first
+    readers: int = 0
+    writers: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def change(self, offset: int, data: bytes) -> None:
+        with self.lock:
+            self.lost_at_power_cut.append((offset, bytes(self.now[offset : offset + len(data)])))
+            self.now[offset : offset + len(data)] = data
+
+
+@dataclass(frozen=True)
+class _Moment:
+    taken_at: datetime
+    sources: Mapping[VolumeId, "MemorySource"]
+    consistency: Consistency = Consistency.OFFLINE
+
+
+class MemoryCloud:
+    """Servers whose disks are byte arrays."""
+
+    def __init__(self, before: Callable[[str], None] = lambda operation: None) -> None:
+        self.before = before  # called with the operation's name; what it raises, the operation raises
+        self.log: list[str] = []  # "start ID" and "stop ID", in order, each when it is done
+        self._servers: dict[str, Server] = {}
+        self._disks: dict[str, _Disk] = {}
+        self._lock = threading.RLock()
+
+    # ------------------------------------------------------------------ for tests
+
+    def add(
+        self, project_id: ProjectId, sizes: Sequence[int], name: str = "web-1", *, can_start: bool = True,
+        server_id: str = "", volume_ids: Sequence[str] = (),
+    ) -> Server:  # fmt: skip
+        """Make a stopped server with a zeroed disk of each of these sizes, the first one bootable."""
+        ids = volume_ids or [new_id() for _ in sizes]
+        volumes = tuple(Volume(VolumeId(id), f"disk-{number}", size, bootable=number == 0)
+                        for number, (id, size) in enumerate(zip(ids, sizes, strict=True)))  # fmt: skip
+        server = Server(ServerId(server_id or new_id()), project_id, name, ServerStatus.STOPPED, volumes,
+                        can_stop=can_start, can_start=can_start, description={"driver": "memory"})  # fmt: skip
+        self.put(server)
+        return server
+
+    def put(self, server: Server) -> None:
+        """Make this server exist as it is described; disks that are new are zeroes, others get the stated size."""
+        with self._lock:
+            self._servers[canonical_id(server.id)] = server
+            for volume in server.volumes:
+                disk = self._disks.setdefault(canonical_id(volume.id), _Disk(bytearray(volume.size)))
+                if len(disk.now) != volume.size:
+                    disk.now = disk.now[: volume.size].ljust(volume.size, b"\0")
+
+    def remove(self, server_id: ServerId) -> None:
+        """Let the server be gone."""
+        del self._servers[canonical_id(server_id)]
+
+    def bytes_of(self, volume_id: VolumeId) -> bytes:
+        """Return what the disk holds now."""
+        return bytes(self._disks[canonical_id(volume_id)].now)
+
+    def fill(self, volume_id: VolumeId, data: bytes, offset: int = 0) -> None:
+        """Put *data* on the disk from outside, durably."""
+        disk = self._disks[canonical_id(volume_id)]
+        disk.now[offset : offset + len(data)] = data
+
+    def lose_unflushed(self, chance: random.Random | None = None) -> None:
+        """Cut the power: of what was written since the last flush all, or with *chance* some, is as it was before."""
+        for disk in self._disks.values():
+            for offset, old in reversed(disk.lost_at_power_cut):
+                if chance is None or chance.random() < 0.5:
+                    disk.now[offset : offset + len(old)] = old
+            disk.lost_at_power_cut.clear()
+            disk.readers = disk.writers = 0
+
+    # ------------------------------------------------------------------ Servers
+
+    def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
+        self.before("server")
+        return self._found(project_id, server_id)
+
+    def servers(self, project_id: ProjectId) -> list[Server]:
+        self.before("servers")
+        mine = [server for server in self._servers.values() if server.project_id == project_id]
+        return sorted(mine, key=lambda server: server.name)
+
+    def stop(self, project_id: ProjectId, server_id: ServerId, *, grace: timedelta) -> None:
+        self.before("stop")
+        server = self._found(project_id, server_id)
+        if server.status is ServerStatus.RUNNING:
+            self._switch(server, ServerStatus.STOPPED)
+            self.log.append(f"stop {server.id}")
+
+    def start(self, project_id: ProjectId, server_id: ServerId) -> None:
+        self.before("start")
+        with self._lock:
+            server = self._found(project_id, server_id)
+            if not server.can_start:
+                raise InvalidRequest(f"server {server.id} cannot be started", code=Code.SERVER_KIND_NOT_RESTORABLE)
+            for volume in server.volumes:
+                disk = self._disks[canonical_id(volume.id)]
+                if disk.readers or disk.writers:
+                    raise Unavailable(f"server {server.id}: disk {volume.id} is in use")
+            if server.status is not ServerStatus.RUNNING:
+                self._switch(server, ServerStatus.RUNNING)
+                self.log.append(f"start {server.id}")
+
+    # ------------------------------------------------------------------ Volumes
+
+    @contextmanager
+    def open_moment(
+        self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
+    ) -> Iterator[_Moment]:
+        self.before("open_moment")
+        disks = [self._take(project_id, server_id, id, writing=False) for id in volume_ids]
+        try:
+            sources = {id: MemorySource(self, id, disk) for id, disk in zip(volume_ids, disks, strict=True)}
+            yield _Moment(datetime.now(UTC), sources)
+        finally:
+            with self._lock:
+                for disk in disks:
+                    disk.readers = max(0, disk.readers - 1)
+
+    @contextmanager
+    def open_target(
+        self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId
+    ) -> Iterator["MemoryTarget"]:
+        self.before("open_target")
+        disk = self._take(project_id, server_id, volume_id, writing=True)
+        try:
+            yield MemoryTarget(self, volume_id, disk)
+        finally:
+            disk.writers = 0
+
+    # ------------------------------------------------------------------ inside
+
+    def _found(self, project_id: ProjectId, server_id: ServerId) -> Server:
+        server = self._servers.get(canonical_id(server_id))
+        if server is None or server.project_id != project_id:
+            raise NotFound(f"there is no server {server_id}", code=Code.SERVER_NOT_FOUND)
+        return server
+
+    def _switch(self, server: Server, status: ServerStatus) -> None:
+        self._servers[canonical_id(server.id)] = replace(server, status=status)
+
+    def _take(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId, *, writing: bool) -> _Disk:
+        with self._lock:
+            server = self._found(project_id, server_id)
+            if not any(same_id(volume.id, volume_id) for volume in server.volumes):
+                raise NotFound(f"server {server_id} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
+            disk = self._disks[canonical_id(volume_id)]
+            if server.status is ServerStatus.RUNNING or disk.writers or (writing and disk.readers):
+                raise Unavailable(f"disk {volume_id} is in use")
+            disk.writers += writing
+            disk.readers += not writing
+            return disk
+
+
+class MemorySource:
+    """A disk open for reading."""
+
+    def __init__(self, cloud: MemoryCloud, volume_id: VolumeId, disk: _Disk) -> None:
+        self._cloud = cloud
+        self._id = volume_id
+        self._disk = disk
+        self._lost = ""
+
+    @property
+    def size(self) -> int:
+        return len(self._disk.now)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._begin("read", offset, buffer.nbytes)
+        buffer.cast("B")[:] = self._disk.now[offset : offset + buffer.nbytes]
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        self._begin("extents", offset, length)
+        return self._extents(offset, offset + length)
+
+    def _extents(self, at: int, end: int) -> Iterator[Extent]:
+        start, data = at, False
+        while at < end:
+            stop = min(at // _PAGE * _PAGE + _PAGE, end)
+            page = self._disk.now[at // _PAGE * _PAGE : at // _PAGE * _PAGE + _PAGE]
+            holds_data = page.count(0) < len(page)
+            if holds_data != data:
+                if at > start:
+                    yield Extent(start, at - start, data)
+                start, data = at, holds_data
+            at = stop
+        if at > start:
+            yield Extent(start, at - start, data)
+
+    def _begin(self, operation: str, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError(f"disk {self._id} holds {self.size} bytes, {length} at {offset} were asked for")
+        if self._lost:
+            raise Unavailable(self._lost)
+        self._cloud.before(operation)
+
+
+class MemoryTarget(MemorySource):
+    """A disk open for writing."""
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        self._begin("write", offset, len(view))
+        self._disk.change(offset, bytes(view))
+
+    def zero_at(self, offset: int, length: int) -> None:
+        self._begin("zero", offset, length)
+        self._disk.change(offset, bytes(length))
+
+    def flush(self) -> None:
+        try:
+            self._begin("flush", 0, 0)
+        except Unavailable:
+            self._lost = f"disk {self._id}: a flush failed; what it holds is unknown"
+            raise
+        with self._disk.lock:
+            self._disk.lost_at_power_cut.clear()
