@@ -1,0 +1,53 @@
+"""`python -m benchmarks`: run the contest, print the page."""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.contest import hold
+from benchmarks.disks import KINDS, MIB
+from benchmarks.report import OURS, as_json, as_page, machine
+from benchmarks.tools import all_tools
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="restead beside tools that people know")
+    parser.add_argument("--size-mib", type=int, default=2048, help="of each disk (default 2048)")
+    parser.add_argument("--rounds", type=int, default=3, help="medians of so many (default 3)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)} (default: all)")
+    parser.add_argument("--tools", default="", help="only these, by name and comma (default: all)")
+    parser.add_argument("--seed", type=int, default=1, help="of the disks (default 1)")
+    parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="for disks and repositories (/dev/shm)")
+    parser.add_argument("--target", type=Path, default=Path("/var/tmp"), help="for restored disks (/var/tmp)")
+    parser.add_argument("--json", type=Path, help="write every single figure there as well")
+    wanted = parser.parse_args()
+    tools = [t for t in all_tools() if not wanted.tools or t.name == OURS or t.name in wanted.tools.split(",")]
+    about, contests = machine(), []
+    for kind in wanted.kinds.split(","):
+        with ExitStack() as stack:
+            memory, target = (
+                Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restead-bench-", dir=place)))
+                for place in (wanted.memory, wanted.target)
+            )
+            _require_space(memory, 6 * wanted.size_mib * MIB)
+            _require_space(target, 2 * wanted.size_mib * MIB)
+            print(f"{kind}: {wanted.rounds} rounds of {len(tools)} tools", file=sys.stderr, flush=True)
+            (target / "restored").mkdir()
+            size = wanted.size_mib * MIB
+            contests.append(hold(kind, size, wanted.seed, wanted.rounds, tools, memory, target / "restored"))
+    print(as_page(about, tools, wanted.rounds, contests), end="")
+    if wanted.json:
+        wanted.json.write_text(json.dumps(as_json(about, tools, wanted.seed, contests), indent=1) + "\n")
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    if (free := shutil.disk_usage(folder).free) < needed:
+        sys.exit(f"{folder.parent} has {free // MIB} MiB free, {needed // MIB} MiB are needed: name another place")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What a command cost, measured from outside."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to run; *flush* is a file that it writes and that must be on stable storage at the end."""
+
+    argv: Sequence[str | Path]
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)  # added to our own
+    flush: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a command cost."""
+
+    seconds: float  # start of the process to its end, and the flush
+    cpu: float  # seconds, user and system, of all its processes
+    peak: int  # bytes: most memory that one of its processes had at a time
+
+
+def run(command: Command, scratch: Path) -> Cost:
+    """Run a command in a fresh process and measure it.  What was written before is flushed first.
+
+    Raises:
+        RuntimeError: it failed; the message ends with what it said.
+    """
+    result, log = scratch / "cost.json", scratch / "output"
+    os.sync()
+    arguments = [str(part) for part in (result, log, command.flush or "", *command.argv)]
+    subprocess.run(
+        [sys.executable, "-I", "-S", str(_LAUNCHER), *arguments],
+        cwd=command.cwd,
+        env={**os.environ, **command.env},
+        check=True,
+    )
+    cost = json.loads(result.read_text())
+    if cost["status"] != 0:
+        said = log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"{' '.join(map(str, command.argv))} ended with {cost['status']}: {said}")
+    return Cost(cost["seconds"], cost["cpu"], cost["peak"])
