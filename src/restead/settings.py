@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     behind_proxy: bool = Field(
         False,
         description="A proxy in front does HTTPS: allows listening beyond this machine without it, "
-        "and believes the proxy's X-Forwarded-Proto and X-Forwarded-Host.",
+        "and believes its X-Forwarded-Proto and X-Forwarded-For.",
     )
     public_url: str = Field(
         "",
@@ -75,18 +75,14 @@ class Settings(BaseSettings):
     chunk_size: int = Field(
         256 * 1024,
         ge=4096,
-        le=16 * 1024 * 1024,
-        description="Bytes of disk in a chunk. Counts only when the repository is made.",
+        le=4 * 1024 * 1024,
+        description="Bytes of disk in a chunk, a power of two. Counts only when the repository is made.",
     )
-    backup_threads: Threads = Field(4, description="Threads that read and seal one disk of a backup.")
-    restore_threads: Threads = Field(8, description="Threads that fetch, prove and write one disk of a restore.")
-    memory: int = Field(
-        96 * 1024 * 1024,
-        ge=16 * 1024 * 1024,
-        description="Bytes of buffers that one backup or restore may use at a time.",
-    )
+    backup_threads: Threads = Field(3, description="Threads that read and seal one disk of a backup.")
+    restore_threads: Threads = Field(4, description="Threads that fetch, prove and write one disk of a restore.")
     runs: Threads = Field(2, description="Backups, restores and deletions under way at one time; more wait.")
-    direct_io: bool = Field(True, description="Read and write disks past the page cache where they allow it.")
+    direct_read: bool = Field(False, description="Read disks past the page cache where they allow it.")
+    direct_write: bool = Field(True, description="Write disks past the page cache where they allow it.")
     stop_grace: Seconds = Field(
         60.0, description="Seconds that a server has to shut down when asked politely, before it is forced."
     )

@@ -9,7 +9,7 @@ import typer
 
 from restead import __version__
 from restead.cli.backups import backups, checkpoints
-from restead.cli.doors import Doors, House, NewServer, TokenLine
+from restead.cli.doors import Doors, House, NewServer
 from restead.cli.keys import keys
 from restead.cli.protect import protect
 from restead.cli.restore import restore
@@ -20,7 +20,7 @@ from restead.cli.status import status
 from restead.cli.tokens import tokens
 from restead.cli.wiring import EXIT_CODES, Commands
 
-__all__ = ["Doors", "House", "NewServer", "TokenLine", "command_line", "run"]
+__all__ = ["Doors", "House", "NewServer", "command_line", "run"]
 
 
 def command_line() -> typer.Typer:

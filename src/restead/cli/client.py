@@ -70,10 +70,6 @@ class Client:
     def delete(self, path: str, **query: str) -> Json:
         return self._answer("DELETE", f"/v1/{self.address.project}{path}", params=query)
 
-    def status(self) -> Json:
-        """Return what the service says of itself."""
-        return self._answer("GET", "/status")
-
     def all(self, path: str, name: str, /, **query: str | int) -> Iterator[Json]:
         """Yield the entries of every page of the list *name*."""
         answer = self.get(path, **query)

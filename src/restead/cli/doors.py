@@ -3,27 +3,14 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 from restead.domain.caller import Role
-from restead.domain.ids import ProjectId
 from restead.domain.server import Server
+from restead.domain.token import Token
 from restead.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLine:
-    """A token as it may be shown: everything but the token."""
-
-    id: str
-    project_id: ProjectId
-    role: Role
-    created_at: datetime
-    expires_at: datetime | None
-    ending: str  # the token's last characters, to tell one from another
-    revoked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +37,9 @@ class House(Protocol):
         """Return a new token, which is shown this once and stored hashed."""
         ...
 
-    def tokens(self) -> list[TokenLine]: ...
+    def tokens(self) -> list[Token]: ...
 
-    def revoke_token(self, id: str) -> None: ...
+    def revoke_token(self, id: str) -> Token: ...
 
     def add_server(self, new: NewServer) -> Server: ...
 
@@ -76,6 +63,10 @@ class House(Protocol):
 
     def confirm_recovery_key(self, text: str) -> None:
         """Note that the recovery key is kept elsewhere.  Raises InvalidRequest if *text* is not that key."""
+        ...
+
+    def open_by_recovery_key(self, text: str) -> Path:
+        """Make a new key file that opens the repository, with the recovery key; return where it is."""
         ...
 
 

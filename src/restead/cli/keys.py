@@ -5,7 +5,7 @@ import sys
 from restead.cli.doors import House
 from restead.cli.wiring import group, on_folder, say, stderr
 
-keys = group("key", "Make a recovery key and confirm that it is kept elsewhere.")
+keys = group("key", "Make a recovery key, confirm that it is kept elsewhere, use it.")
 
 
 @keys.command("export")
@@ -22,7 +22,19 @@ def export(house: House) -> None:
 @on_folder
 def confirm(house: House) -> None:
     """Read the recovery key from standard input, and note that it is kept elsewhere."""
+    house.confirm_recovery_key(_asked_for())
+    say("the recovery key is right, and noted as kept elsewhere")
+
+
+@keys.command("recover")
+@on_folder
+def recover(house: House) -> None:
+    """Read the recovery key from standard input, and make a new key file that opens the repository."""
+    path = house.open_by_recovery_key(_asked_for())
+    say(f"key file {path} opens the repository from now on")
+
+
+def _asked_for() -> str:
     if sys.stdin.isatty():
         stderr.print("recovery key: ", end="")
-    house.confirm_recovery_key(sys.stdin.readline().strip())
-    say("the recovery key is right, and noted as kept elsewhere")
+    return sys.stdin.readline().strip()

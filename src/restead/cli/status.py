@@ -10,7 +10,7 @@ _GB = 2**30
 @over_http
 def status(client: Client, json: Json = False) -> None:
     """Say whether the service answers, what it warns of, and what is under way."""
-    found = client.status()
+    found = client.get("/status")["status"]
     resources = {each["type"]: each for each in client.get("/quotas")["quotas"]["resources"]}
     under_way = client.get("/restores", status="in_progress", limit=1000)["restores"]
     protecting = client.get("/checkpoint_items/count", status="protecting")["count"]

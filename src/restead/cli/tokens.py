@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from restead.cli.doors import House, TokenLine
+from restead.cli.doors import House
 from restead.cli.show import print_json, table, when
 from restead.cli.wiring import Json, group, on_folder, say
 from restead.domain.caller import Role
+from restead.domain.token import Token
 
 tokens = group("token", "Make, list and revoke the tokens that programs and people use.")
 
@@ -57,19 +58,22 @@ def list_(house: House, json: Json = False) -> None:
 
 @tokens.command("revoke")
 @on_folder
-def revoke(house: House, id: Annotated[str, typer.Argument(help="Id from `token list`.", metavar="ID")]) -> None:
+def revoke(
+    house: House,
+    id: Annotated[str, typer.Argument(help="Id from `token list`, or how it begins.", metavar="ID")],
+) -> None:
     """Make a token worthless, at once."""
-    house.revoke_token(id)
-    say(f"token {id} is revoked")
+    token = house.revoke_token(id)
+    say(f"token {token.id} of project {token.project_id} is revoked")
 
 
-def _good_until(line: TokenLine) -> str:
+def _good_until(line: Token) -> str:
     if line.revoked_at is not None:
         return f"revoked {when(line.revoked_at)}"
     return when(line.expires_at) if line.expires_at else "it is revoked"
 
 
-def _plain(line: TokenLine) -> dict[str, str | None]:
+def _plain(line: Token) -> dict[str, str | None]:
     return {
         "id": line.id,
         "project": line.project_id,

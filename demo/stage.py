@@ -1,0 +1,82 @@
+"""How the demonstration looks: chapters, and one line for each step once it is proven."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.text import Text
+
+_TITLE = 26  # characters of a step's first column
+
+
+class NotProven(Exception):
+    """A step did not show what it has to show: the demonstration ends as failed."""
+
+
+def prove(holds: bool, otherwise: str) -> None:
+    """Go on only if *holds*."""
+    if not holds:
+        raise NotProven(otherwise)
+
+
+@dataclass
+class Step:
+    """A step under way; what is said about it is shown when it is done."""
+
+    title: str
+    said: str = ""
+
+    def say(self, what: str) -> None:
+        self.said = what
+
+
+@dataclass
+class Stage:
+    """The terminal, and the time."""
+
+    console: Console
+    began: float = field(default_factory=time.monotonic)
+    left_out: list[str] = field(default_factory=list)
+
+    def title(self, text: str, below: str) -> None:
+        self.console.print()
+        self.console.print(Text(f"  {text}", "bold"))
+        self.console.print(Text(f"  {below}", "dim"))
+
+    def chapter(self, name: str) -> None:
+        self.console.print()
+        self.console.print(Text(f"  {name}", "bold cyan"))
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """Show that something goes on, then that it is done and how long it took."""
+        step, began = Step(title), time.monotonic()
+        try:
+            with self.console.status(Text(title, "dim"), spinner="dots", spinner_style="cyan"):
+                yield step
+        except Exception:
+            self.console.print(Text("  ✗ ", "bold red") + Text(title, "red"))
+            raise
+        self.done(step, time.monotonic() - began)
+
+    def done(self, step: Step, seconds: float) -> None:
+        took = f"{seconds:6.1f} s"
+        room = self.console.width - _TITLE - len(took) - 6
+        line = Text("  ✓ ", "green") + Text(step.title.ljust(_TITLE)) + Text(step.said.ljust(room), "dim")
+        self.console.print(line + Text(took, "dim"), soft_wrap=True)
+
+    def leave_out(self, what: str, why: str) -> None:
+        self.left_out.append(what)
+        self.console.print(Text("  – ", "yellow") + Text(what.ljust(_TITLE)) + Text(f"left out: {why}", "yellow"))
+
+    def quote(self, text: str) -> None:
+        self.console.print()
+        for line in text.splitlines():
+            self.console.print(Text(f"      {line}", "magenta"), soft_wrap=True)
+        self.console.print()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began

@@ -1,0 +1,269 @@
+"""The story, word by word: a server that works, its backup, its destruction, its restore, and the proof."""
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from demo import disks
+from demo.disks import MARKER
+from demo.guest import Report, SerialLine
+from demo.service import PROVIDER, Json, Service, running_service
+from demo.stage import Stage, prove
+
+_BOOT = 40.0  # seconds in which the guest has read its whole data disk, on a slow machine too
+
+
+@dataclass
+class Server:
+    """The server as the story knows it."""
+
+    system: Path
+    data: Path
+    files: dict[str, str]  # checksum of each file on the data disk; {} if it has no file system
+    boots: bool  # whether QEMU is there to run it
+    id: str = ""
+    spoke_after: float = 0.0  # seconds from start to its first word
+
+
+def tell(stage: Stage, folder: Path) -> None:
+    """Do everything in *folder*; raises NotProven at the first thing that is not as it has to be."""
+    stage.title("restead", "a server is backed up, destroyed, and brought back; every step is proven")
+    stage.chapter("A server that works")
+    server = _make(stage, folder)
+    with ExitStack() as opened:
+        with stage.step("the service starts") as step:
+            service = opened.enter_context(running_service(folder / "restead", folder / "service.log"))
+            step.say(f"{service.url}, on a fresh data folder")
+        opened.callback(_leave_nothing_running, server, service)
+        _live_through(stage, folder, server, service)
+
+
+def _leave_nothing_running(server: Server, service: Service) -> None:
+    if server.boots and server.id:
+        service.restead("server", "stop", "web-1", "--grace", "2")
+
+
+def _live_through(stage: Stage, folder: Path, server: Server, service: Service) -> None:
+    _add(stage, server, service)
+    serial = SerialLine(service.data / "servers" / f"{server.id}.serial.log")
+    first = _first_boot(stage, server, service, serial) if server.boots else None
+    kept = _keep(folder, server)
+
+    stage.chapter("The backup")
+    backup = _back_up(stage, server, service)
+
+    stage.chapter("The disaster")
+    _destroy(stage, server, service, serial)
+
+    stage.chapter("The restore")
+    restore = _restore(stage, server, service, backup, serial)
+    if first is not None:
+        _boots_again(stage, service, serial, first)
+
+    stage.chapter("The proof")
+    _prove(stage, folder, server, kept)
+    _numbers(stage, backup, restore)
+
+
+# ------------------------------------------------------------------ a server that works
+
+
+def _make(stage: Stage, folder: Path) -> Server:
+    system, data = folder / "system.raw", folder / "data.raw"
+    with stage.step("two disks are made") as step:
+        disks.make_system(system)
+        files: dict[str, str] = {}
+        if disks.has("mke2fs") and disks.has("debugfs"):
+            files = disks.make_data(data, folder / "files")
+            step.say(f"system 64 MiB, bootable; data 256 MiB, ext4 with {len(files)} files")
+        else:
+            disks.make_plain_data(data)
+            step.say("system 64 MiB, bootable; data 256 MiB")
+    if not files:
+        stage.leave_out("the file system", "e2fsprogs is not installed")
+    boots = disks.has("qemu-system-x86_64")
+    if not boots:
+        stage.leave_out("booting the server", "QEMU is not installed (Debian: qemu-system-x86)")
+    return Server(system, data, files, boots)
+
+
+def _add(stage: Stage, server: Server, service: Service) -> None:
+    with stage.step("web-1 is added") as step:
+        service.use_token()
+        added = service.restead(
+            "server", "add", "web-1", "--project", "demo", "--memory", "64",
+            "--disk", f"path={server.system},name=system,boot", "--disk", f"path={server.data},name=data",
+            "--power", "qemu" if server.boots else "none",
+        )  # fmt: skip
+        server.id = added.split()[-1]
+        step.say("with a token of its project, both by the command line")
+
+
+def _first_boot(stage: Stage, server: Server, service: Service, serial: SerialLine) -> Report:
+    with stage.step("web-1 boots") as step:
+        service.restead("server", "start", "web-1")
+        spoke = serial.await_word("MG-MARKER", _BOOT)
+        prove(spoke is not None, "web-1 did not boot")
+        server.spoke_after = spoke or 0.0
+        report = serial.report(_BOOT)
+        prove(report.marker == MARKER, f"web-1 reports {report.marker!r}, not {MARKER!r}")
+        right = disks.checksum(server.data)
+        prove(report.checksum == right, f"web-1 reads checksum {report.checksum} from its data disk, not {right}")
+        step.say(f"“{report.marker}”, boot {report.boots}, its data disk sums to {report.checksum}")
+    with stage.step("web-1 is stopped") as step:
+        service.restead("server", "stop", "web-1")
+        step.say("by its power button")
+    return report
+
+
+def _keep(folder: Path, server: Server) -> dict[Path, Path]:
+    """Copies that nobody but the proof will look at."""
+    kept = {disk: folder / f"kept-{disk.name}" for disk in (server.system, server.data)}
+    for disk, copy in kept.items():
+        disks.keep(disk, copy)
+    return kept
+
+
+# ------------------------------------------------------------------ the backup, and the disaster
+
+
+def _back_up(stage: Stage, server: Server, service: Service) -> Json:
+    with stage.step("web-1 is backed up") as step:
+        path = f"/providers/{PROVIDER}/resources/{server.id}/action"
+        checkpoint = service.post(path, {"protect": {"backup_name": "before-the-disaster"}})["checkpoint"]
+        found: Json = service.get(f"/checkpoint_items?checkpoint_id={checkpoint['id']}")["checkpoint_items"][0]
+        for backup in service.follow(f"/checkpoint_items/{found['id']}", "checkpoint_item", "protecting"):
+            found = backup
+        about = found["extend_info"]
+        prove(found["status"] == "available", f"the backup is {found['status']}: {about['fail_reason']}")
+        prove(len(about["volume_backups"]) == 2, f"the backup holds {len(about['volume_backups'])} disks, not 2")
+        step.say(f"2 disks of 320 MiB, {about['size']} MiB stored, compressed and sealed")
+    return found
+
+
+def _destroy(stage: Stage, server: Server, service: Service, serial: SerialLine) -> None:
+    with stage.step("both disks are destroyed") as step:
+        written = disks.destroy(server.system, server.data)
+        step.say(f"{written / disks.MIB:.1f} MiB overwritten, zeroed, written into holes")
+    if server.files:
+        with stage.step("the file system is broken") as step:
+            prove(not disks.is_clean(server.data), "the destroyed data disk still holds a clean file system")
+            step.say("e2fsck finds none that is in order")
+    if server.boots:
+        with stage.step("web-1 does not boot") as step:
+            patience = max(2.0, 4 * server.spoke_after)
+            serial.begin()
+            service.restead("server", "start", "web-1")
+            word = serial.await_word("MG-", patience)
+            service.restead("server", "stop", "web-1", "--grace", "1")
+            prove(word is None, "web-1 boots from a destroyed disk")
+            step.say(f"not a word in {patience:.0f} s, where {server.spoke_after:.1f} s had been enough")
+
+
+# ------------------------------------------------------------------ the restore
+
+
+def _restore(stage: Stage, server: Server, service: Service, backup: Json, serial: SerialLine) -> Json:
+    mappings = [
+        {"backup_id": each["id"], "volume_id": each["source_volume_id"]}
+        for each in backup["extend_info"]["volume_backups"]
+    ]
+    request = {
+        "restore": {
+            "provider_id": PROVIDER,
+            "checkpoint_id": backup["checkpoint_id"],
+            "parameters": {
+                "checkpoint_item_id": backup["id"],
+                "power_on": server.boots,
+                "targets": {"server_id": server.id, "volumes": mappings},
+            },
+        }
+    }
+    shown = json.dumps(request, indent=1).replace("\n    ", "\n   ")
+    stage.quote(f"POST {service.url}/v1/demo/restores\n{shown}")
+    serial.begin()
+    with stage.step("both disks are restored") as step:
+        accepted = service.post("/restores", request)["restore"]
+        found = _watch(stage, service, accepted)
+        why = found["resources_reason"] or found["fail_code"]
+        prove(found["status"] == "success", f"the restore is {found['status']}: {why}")
+        stats = found["stats"]
+        step.say(f"{stats['written'] / disks.MIB:.0f} MiB written, every byte of 320 MiB proven")
+    return found
+
+
+def _watch(stage: Stage, service: Service, accepted: Json) -> Json:
+    found = accepted
+    bar = Progress(
+        TextColumn("    "), BarColumn(44), TextColumn("{task.percentage:>3.0f} %"), DownloadColumn(binary_units=True),
+        TransferSpeedColumn(), console=stage.console, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("restore", total=accepted["stats"]["total"])
+        for found in service.follow(f"/restores/{accepted['id']}", "restore", "in_progress"):
+            bar.update(task, completed=found["stats"]["total"] * found["progress"] // 100)
+    return found
+
+
+def _boots_again(stage: Stage, service: Service, serial: SerialLine, first: Report) -> None:
+    with stage.step("web-1 boots again") as step:
+        shown = json.loads(service.restead("server", "show", "web-1", "--json"))
+        prove(shown["status"] == "running", f"web-1 is {shown['status']} after a restore with power_on")
+        report = serial.report(_BOOT)
+        expected = Report(first.marker, first.boots + 1, first.checksum)
+        prove(report == expected, f"web-1 reports {report}, not {expected}")
+        step.say(f"“{report.marker}”, boot {report.boots}, its data disk sums to {report.checksum}")
+    with stage.step("web-1 is stopped") as step:
+        service.restead("server", "stop", "web-1")
+        step.say("to look at its disks")
+
+
+# ------------------------------------------------------------------ the proof
+
+
+def _prove(stage: Stage, folder: Path, server: Server, kept: dict[Path, Path]) -> None:
+    with stage.step("the data disk is equal") as step:
+        disks.prove_equal(server.data, kept[server.data])
+        step.say(f"all {server.data.stat().st_size:,} bytes")
+    with stage.step("the system disk is equal") as step:
+        size = server.system.stat().st_size
+        if server.boots:
+            before, after = disks.prove_equal_but_counter(server.system, kept[server.system])
+            step.say(f"all {size:,} bytes but the 4 of its boot counter, which went {before} → {after}")
+        else:
+            disks.prove_equal(server.system, kept[server.system])
+            step.say(f"all {size:,} bytes")
+    if server.files:
+        with stage.step("the file system is clean") as step:
+            prove(disks.is_clean(server.data), "e2fsck finds errors in the restored file system")
+            step.say("e2fsck, which may not repair anything, finds nothing to")
+        with stage.step("every file is right") as step:
+            found = disks.sums_in(server.data, folder / "found")
+            wrong = sorted(name for name in server.files if found.get(name) != server.files[name])
+            prove(not wrong, f"{len(wrong)} of {len(server.files)} files differ, first {wrong[:1]}")
+            step.say(f"{len(server.files)} files, by SHA-256")
+
+
+def _numbers(stage: Stage, backup: Json, restore: Json) -> None:
+    about, stats = backup["extend_info"], restore["stats"]
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2), show_edge=False)
+    table.add_column(style="dim", justify="right")
+    table.add_column()
+    mib = disks.MIB
+    rows = [
+        ("backup", f"{about['size']} MiB stored for 320 MiB of disks, {about['space_saving_ratio']} % saved"),
+        ("total", f"{stats['total']:,} bytes"),
+        ("written", f"{stats['written']:,} bytes"),
+        ("zeroed", f"{stats['zeroed']:,} bytes"),
+        ("fetched", f"{stats['fetched']:,} bytes from the repository"),
+        ("proven", f"{stats['verified']:,} bytes"),
+        ("rate", f"{stats['bytes_per_second'] / mib:,.0f} MiB/s"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    stage.chapter("The numbers")
+    stage.console.print(table)

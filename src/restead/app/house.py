@@ -1,0 +1,104 @@
+"""The house as the command line works with it: tokens, servers and keys on a data folder, service or not."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from restead.app.opening import Opened
+from restead.cli.doors import NewServer
+from restead.domain.caller import Role
+from restead.domain.errors import InvalidRequest, NotFound
+from restead.domain.ids import ProjectId, ServerId, same_id
+from restead.domain.server import Server
+from restead.domain.token import Token, check_project
+from restead.drivers.images import DiskDefinition, Power, ServerDefinition, disk_from_text
+from restead.records import Tokens, servers
+from restead.repository import KeyFile, RecoveryKey
+
+
+class FolderHouse:
+    """Implements the command line's `House`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._tokens = Tokens(opened.records)
+
+    # ------------------------------------------------------------------ tokens
+
+    def create_token(self, project: str, role: Role, lasts: timedelta | None) -> str:
+        return self._tokens.create(project, role=role, expires=lasts).secret
+
+    def tokens(self) -> list[Token]:
+        return list(self._tokens.list())
+
+    def revoke_token(self, id: str) -> Token:
+        return self._tokens.revoke(id)
+
+    # ------------------------------------------------------------------ servers
+
+    def add_server(self, new: NewServer) -> Server:
+        definition = self._opened.images.add(_definition(new))
+        return self._opened.images.server(definition.project, definition.id)
+
+    def servers(self, project: str | None) -> list[Server]:
+        projects = sorted({each.project for each in self._opened.images.definitions()})
+        wanted = projects if project is None else [check_project(project)]
+        return [server for each in wanted for server in self._opened.images.servers(each)]
+
+    def server(self, name_or_id: str, project: str | None) -> Server:
+        of_project = [each for each in self._opened.images.definitions() if project in (None, each.project)]
+        found = [each for each in of_project if same_id(each.id, name_or_id)]
+        found = found or [each for each in of_project if each.name == name_or_id]
+        if not found:
+            raise NotFound(f"there is no server {name_or_id}" + (f" in project {project}" if project else ""))
+        if len(found) > 1:
+            which = ", ".join(f"{each.id} of project {each.project}" for each in found[:5])
+            raise InvalidRequest(f"{len(found)} servers are named {name_or_id}; say which by its id: {which}")
+        return self._opened.images.server(found[0].project, found[0].id)
+
+    def start_server(self, server: Server) -> None:
+        self._require_idle(server, "started")
+        self._opened.images.start(server.project_id, server.id)
+
+    def stop_server(self, server: Server, grace: timedelta) -> None:
+        self._require_idle(server, "stopped")
+        self._opened.images.stop(server.project_id, server.id, grace=grace)
+
+    def remove_server(self, server: Server) -> None:
+        self._require_idle(server, "removed")
+        self._opened.images.remove(server.id)
+
+    def _require_idle(self, server: Server, what: str) -> None:
+        with self._opened.records.read() as tx:
+            busy = servers.under_way(tx, server.project_id, server.id)
+        if busy:
+            raise InvalidRequest(f"server {server.name} ({server.id}) cannot be {what} now: {busy}")
+
+    # ------------------------------------------------------------------ keys
+
+    def export_recovery_key(self) -> str:
+        key = RecoveryKey.generate()
+        with self._opened.folder.setting_up():
+            self._opened.keyring().add_wrapping(key, label=f"exported {datetime.now(UTC):%Y-%m-%d}")
+        return key.printed()
+
+    def confirm_recovery_key(self, text: str) -> None:
+        self._opened.keyring().confirm_recovery(RecoveryKey.parse(text), datetime.now(UTC))
+
+    def open_by_recovery_key(self, text: str) -> Path:
+        keyring = self._opened.keyring(RecoveryKey.parse(text))
+        path = self._opened.key_file
+        keyring.add_wrapping(KeyFile.create(path), label=f"made by the recovery key {datetime.now(UTC):%Y-%m-%d}")
+        return path
+
+
+def _definition(new: NewServer) -> ServerDefinition:
+    disks: tuple[DiskDefinition, ...] = tuple(map(disk_from_text, new.disks))
+    try:
+        power = Power(new.power)
+    except ValueError:
+        raise InvalidRequest(f"power {new.power!r} is none of {', '.join(Power)}") from None
+    return ServerDefinition(
+        name=new.name, project=ProjectId(new.project), id=ServerId(new.id), disks=disks, power=power,
+        power_command=new.power_command, memory=new.memory, cpus=new.cpus, zone=new.zone, arch=new.arch,
+        addresses=tuple(new.addresses),
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Opening a data folder: what stands where in it, and how its parts come to be.
+
+    <data>/
+      key              opens the repository, unless a passphrase does
+      repository/      sealed objects: copy this, and keep the recovery key, and every disk can be restored
+      records.sqlite   names, states, stories, tokens (hashed)
+      servers/         one JSON file for each server, and the logs of its machine
+      cache/           may be lost at any time
+      runtime          link to the short folder of sockets
+      service.lock     held by a running service; says which
+      setup.lock       held for moments
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from restead.app.folder import DataFolder
+from restead.domain.errors import InvalidRequest
+from restead.drivers.blobs import LocalBlobs
+from restead.drivers.images import ImagesDriver, ImagesOptions
+from restead.drivers.images.accel import Accel
+from restead.records import Records
+from restead.repository import KeyFile, Keyring, Passphrase, Repository, Secret, Window
+from restead.settings import Settings
+
+
+@dataclass
+class Opened:
+    """An opened data folder."""
+
+    settings: Settings
+    folder: DataFolder
+    records: Records
+    images: ImagesDriver
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder.path / "key"
+
+    @cached_property
+    def store(self) -> LocalBlobs:
+        return LocalBlobs(self.folder.path / "repository")
+
+    def keyring(self, secret: Secret | None = None) -> Keyring:
+        """Open the repository's keyring, with the secret that the settings name if no other is given.
+
+        Call inside `setting_up` where the repository may still have to be made.
+        """
+        if secret is None:
+            secret = self._secret()
+            if not self._has_repository:
+                return Repository.create(self.store, secret, chunk_size=self.settings.chunk_size)
+        return Keyring.open(self.store, secret)
+
+    def repository(self) -> Repository:
+        """Open the repository, made if there is none yet.  Call inside `setting_up`."""
+        if not self._has_repository:
+            self.keyring()
+        window = Window(self.settings.backup_threads, self.settings.restore_threads)
+        cache, scratch = self.folder.path / "cache", self.folder.path / "repository"
+        return Repository.open(self.store, self._secret(), cache=cache, scratch=scratch, window=window)
+
+    @property
+    def _has_repository(self) -> bool:
+        return any(self.store.list("keyring/"))
+
+    def _secret(self) -> Secret:
+        phrase = self.settings.secret_phrase()
+        if phrase is not None:
+            return Passphrase(phrase)
+        if self.key_file.exists():
+            return KeyFile.read(self.key_file)
+        if self._has_repository:
+            raise InvalidRequest(
+                f"key file {self.key_file} is missing and no passphrase is set: set passphrase_file, "
+                "or type the recovery key into: restead key recover"
+            )
+        return KeyFile.create(self.key_file)
+
+
+@contextmanager
+def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
+    """Open the data folder, made if it is missing, with its records brought up to date.
+
+    While another release's service runs on it the records are left as they are.  *serving*: we are a service,
+    and the only one from here on.
+
+    Raises:
+        InvalidRequest: it is not private; a newer release wrote it.
+        Unavailable: it cannot be made or read; another service holds it.
+    """
+    folder = DataFolder(settings.data)
+    records = Records.open(f"sqlite:///{settings.data / 'records.sqlite'}")
+    try:
+        with folder.setting_up() as holder:
+            if serving:
+                folder.occupy(settings.listen)
+            if holder is None:
+                records.migrate()
+            runtime = folder.runtime(settings.runtime)
+        options = ImagesOptions(settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu)
+        yield Opened(settings, folder, records, ImagesDriver(settings.data, runtime, options))
+    finally:
+        records.close()
+        folder.close()

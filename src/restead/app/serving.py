@@ -1,0 +1,134 @@
+"""The service as a process: everything put together, started, and ended in order."""
+
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import structlog
+import uvicorn
+
+from restead import __version__
+from restead.api import create_api
+from restead.app.listening import bind, url_of
+from restead.app.logs import set_up_logs
+from restead.app.opening import Opened, opened
+from restead.domain.backup import BackupRules
+from restead.domain.quota import QuotaLimits
+from restead.domain.restore import any_zone
+from restead.records import Tokens
+from restead.repository import Keyring, Repository
+from restead.service import Rules, Service
+from restead.settings import Settings
+from restead.workflows import Engine, stories
+
+log = structlog.get_logger("restead")
+
+_UNCONFIRMED = (
+    "nobody has confirmed that the recovery key is kept elsewhere; without it, losing the key file or passphrase "
+    "loses every backup: restead key export, then restead key confirm"
+)
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT; print where it listens as soon as it does.
+
+    Raises:
+        InvalidRequest, Unavailable, Damaged: it cannot start; nothing was begun.
+    """
+    set_up_logs(settings)
+    with opened(settings, serving=True) as house, bind(settings) as listener:
+        with house.folder.setting_up():
+            repository = house.repository()
+        url = url_of(listener, settings)
+        house.folder.announce(url)
+        with _engine(house, repository) as engine:
+            warnings = _warnings(repository.keyring)
+            rules = _rules(settings)
+            api = create_api(
+                Service(house.records, house.images, engine.submit, rules),
+                Tokens(house.records),
+                base_url=settings.public_url or None,
+                identity_url=settings.identity_url or None,
+                warnings=warnings,
+            )
+            _answer(api, listener, settings, lambda: _say_ready(url, house, warnings()))
+    log.info("service ended")
+
+
+def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
+    print(f"listening on {url}", flush=True)  # noqa: T201  a result: whoever started us waits for this line
+    log.info("service ready", url=url, data=str(house.folder.path), version=__version__)
+    for warning in warnings:
+        log.warning(warning)
+
+
+@contextmanager
+def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
+    """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
+    settings = house.settings
+    told = stories(house.records, repository, house.images, house.images, grace=timedelta(seconds=settings.stop_grace))
+    engine = Engine(house.records, told, workers=settings.runs)
+    taken_up = engine.take_up()
+    if taken_up:
+        log.info("runs taken up again", runs=taken_up)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        if not engine.stop(timedelta(seconds=settings.shutdown_grace)):
+            log.warning("a run did not come to rest in time; the next start takes it up again")
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        backup=BackupRules(shared_disks=settings.shared_disks),
+        zones=any_zone if settings.restore_between_zones else lambda source, target: source == target,
+        quotas=QuotaLimits(settings.quota_backups, settings.quota_capacity),
+    )
+
+
+def _warnings(keyring: Keyring) -> Callable[[], Sequence[str]]:
+    def warnings() -> Sequence[str]:
+        if not keyring.recovery_confirmed:
+            keyring.refresh()  # the command line may have confirmed it in another process
+        return () if keyring.recovery_confirmed else (_UNCONFIRMED,)
+
+    return warnings
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def _answer(api: Any, listener: socket.socket, settings: Settings, ready: Callable[[], None]) -> None:
+    """Answer requests until a signal comes; requests that are being answered then get their answer."""
+    config = uvicorn.Config(
+        api,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        proxy_headers=settings.behind_proxy,
+        forwarded_allow_ips="*" if settings.behind_proxy else None,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+    )
+    # uvicorn raises a signal again once it has ended for it: by then it must do nothing, or we would die here
+    # instead of bringing the runs to rest.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    _Server(config, ready).run(sockets=[listener])
