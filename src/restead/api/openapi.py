@@ -179,6 +179,7 @@ def document(app: FastAPI) -> Part:
             operation["responses"].pop("422", None)  # FastAPI's own; what is not valid is 400 here
             _gather(operation, examples.get(operation["operationId"], {}), schemas)
     schemas.update(_schema(ErrorBody, "serialization")["$defs"])
+    schemas["ErrorBody"]["examples"] = [examples["error"]]
     components = page.setdefault("components", {})
     components["schemas"] = dict(sorted(schemas.items()))
     components["headers"] = {"RequestId": {"description": "Id of the request, as in the log.",

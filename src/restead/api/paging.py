@@ -112,12 +112,12 @@ def _order(query: QueryParams, keys: Collection[str]) -> tuple[Order, ...]:
     value = query.get("sort", "created_at:desc")
     if len(value) > _LONGEST_SORT:
         raise InvalidRequest(f"sort: has {len(value)} characters, {_LONGEST_SORT} are allowed")
-    order = []
+    order: dict[str, Order] = {}
     for part in value.split(","):
         key, colon, direction = part.partition(":")
         if key not in keys:
             raise InvalidRequest(f"sort: {key[:64]!r} is none of {', '.join(keys)}")
         if colon and direction not in ("asc", "desc"):
             raise InvalidRequest(f"sort: {direction[:64]!r} is neither asc nor desc")
-        order.append(Order(key, direction != "asc"))
-    return tuple(order)
+        order.setdefault(key, Order(key, direction != "asc"))  # a key that comes again sorts nothing any more
+    return tuple(order.values())

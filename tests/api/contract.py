@@ -1,0 +1,48 @@
+"""Answers held against the document that the API publishes about itself."""
+
+import copy
+import re
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+
+class Contract:
+    """The published document; every object in an answer has exactly its members and no other."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self._components = copy.deepcopy(document["components"])
+        for schema in self._components["schemas"].values():
+            if "properties" in schema:
+                schema["additionalProperties"] = False
+        # Fixed words before variables: /checkpoint_items/count is no id.
+        self._paths = sorted(document["paths"], key=lambda path: path.count("{"))
+
+    def operation(self, method: str, path: str) -> dict[str, Any] | None:
+        """Return what the document says about a call, None if it knows none such."""
+        for template in self._paths:
+            pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+            found = self.document["paths"][template].get(method.lower())
+            if found is not None and re.fullmatch(pattern, path):
+                return dict(found)
+        return None
+
+    def check(self, method: str, path: str, status: int, headers: dict[str, str], body: Any) -> None:
+        """Return if the answer is one that the document promises."""
+        if status in (404, 405) and body["error_code"] in ("CSBS.9404", "CSBS.9405"):
+            self.validate({"$ref": "#/components/schemas/ErrorBody"}, body)
+            return
+        operation = self.operation(method, path)
+        assert operation is not None, f"{method} {path} is not in the document"
+        assert str(status) in operation["responses"], f"{method} {path}: status {status} is not in the document: {body}"
+        response = operation["responses"][str(status)]
+        for name in response.get("headers", {}):
+            assert name.lower() in headers, f"{method} {path}: {status} without {name}"
+        self.validate(response["content"]["application/json"]["schema"], body)
+        if status >= 400:
+            assert body["error_code"] in response["description"], f"{method} {path}: {body} is not in the document"
+
+    def validate(self, schema: dict[str, Any], value: Any) -> None:
+        """Raise unless *value* has that schema."""
+        Draft202012Validator({**schema, "components": self._components}).validate(value)
