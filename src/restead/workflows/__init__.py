@@ -1,0 +1,35 @@
+"""The stories: how a backup is made, a server comes back, a backup goes.  One file each.
+
+`durable.py` is the engine that tells them to their end over crashes and restarts.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from restead.domain.run import RunKind
+from restead.ports import Servers, Volumes
+from restead.records import Records
+from restead.repository import Repository
+from restead.workflows.backup import BackupStory
+from restead.workflows.durable import Engine
+from restead.workflows.expire import DeleteStory
+from restead.workflows.restore import RestoreStory
+from restead.workflows.story import Story
+
+__all__ = ["Engine", "stories"]
+
+
+def stories(
+    records: Records,
+    repository: Repository,
+    servers: Servers,
+    volumes: Volumes,
+    *,
+    grace: timedelta = timedelta(seconds=60),
+) -> Mapping[RunKind, Story]:
+    """Return the story of every kind of run.  *grace*: how long a server is asked politely to stop."""
+    return {
+        RunKind.BACKUP: BackupStory(records, repository, servers, volumes),
+        RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace),
+        RunKind.DELETE: DeleteStory(records, repository),
+    }

@@ -1,0 +1,204 @@
+"""The story of a backup: all disks of a server at one moment, saved, committed, available.
+
+Taken up after a crash at any point: what an earlier life committed under this run's label is found in the
+repository and used; a session that it left open is ended, and the work begins anew (what was stored is found
+again by its names).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from restead.domain.backup import Backup, BackupRequest, Failure, VolumeBackup, plan_backup
+from restead.domain.errors import Code, InvalidRequest, NotFound
+from restead.domain.ids import BackupId, ManifestId
+from restead.domain.run import Told
+from restead.domain.server import Server
+from restead.domain.states import BackupState, Event
+from restead.ports import Consistency, Moment, Servers, Volumes
+from restead.records import Records, Transaction, backups
+from restead.records.encoding import plain
+from restead.repository import DiskDescription, Progress, Repository, Saved, Session
+from restead.workflows.meter import Meter, Reading
+from restead.workflows.story import DurableRun, Ending
+
+Journal = dict[str, Any]
+"""JSON: taken_at, consistency, volumes (size, stored, incremental, bytes_per_second), later manifests."""
+
+
+class BackupStory:
+    def __init__(self, records: Records, repository: Repository, servers: Servers, volumes: Volumes) -> None:
+        self._records = records
+        self._repository = repository
+        self._servers = servers
+        self._volumes = volumes
+
+    def tell(self, run: DurableRun) -> Ending:
+        with self._records.read() as tx:
+            backup = backups.backup(tx, run.project_id, BackupId(run.subject))
+        saved = run.step("save", lambda: self._save(run, backup))
+        return lambda tx: _available(tx, backup, saved)
+
+    def failed(self, run: DurableRun, failure: Failure) -> Ending:
+        return lambda tx: _failed(tx, run, failure)
+
+    def _save(self, run: DurableRun, backup: Backup) -> Journal:
+        earlier = self._committed_earlier(run)
+        if earlier is not None:
+            return earlier
+        self._check_server(backup)
+        parents = self._parents(backup)
+        reads = [parent for parent in parents if parent is not None]
+        with self._repository.session(run.project_id, label=run.claim.run_id, reads=reads) as session:
+            # The moment is closed before the commit: closing it is what proves that no disk changed meanwhile.
+            ids = [volume.volume_id for volume in backup.volumes]
+            with self._volumes.open_moment(run.project_id, backup.server.id, ids) as moment:
+                _check_consistency(backup, moment)
+                run.tell(Told.READING, backup.id, disks=len(ids), parents=len(reads))
+                roots, told = self._save_disks(run, backup, session, moment, parents)
+            # Journalled before the commit, under the session's number: a life that finds the commit finds this.
+            run.step(f"saved/{session.number}", lambda: told)
+            return {**told, "manifests": session.commit(roots)}
+
+    def _committed_earlier(self, run: DurableRun) -> Journal | None:
+        for session in self._repository.sessions(run.claim.run_id):
+            if session.manifests:
+                told: Journal = run.step(f"saved/{session.number}", _no_journal)
+                return {**told, "manifests": list(session.manifests)}
+            self._repository.end(session.number)
+        return None
+
+    def _check_server(self, backup: Backup) -> None:
+        """Raise what the request would be refused with now: the server may have changed while the run waited."""
+        try:
+            server: Server | None = self._servers.server(backup.project_id, backup.server.id)
+        except NotFound:
+            server = None
+        plan_backup(BackupRequest(backup.server.id), server, busy=None)
+        assert server is not None  # plan_backup has refused it
+        for volume in backup.volumes:
+            if server.volume(volume.volume_id) is None:
+                raise InvalidRequest(
+                    f"disk {volume.volume_id} was taken off server {server.id} before it was backed up",
+                    code=Code.SERVER_STATE_FORBIDS_BACKUP,
+                )
+
+    def _parents(self, backup: Backup) -> list[ManifestId | None]:
+        """Return for each disk what its backup builds on: its newest good manifest, None if it has to be full."""
+        if backup.full:
+            return [None for _ in backup.volumes]
+        known = {manifest.id for manifest in self._repository.manifests(backup.project_id)}
+        with self._records.read() as tx:
+            parents = [backups.parent(tx, backup.project_id, volume.volume_id) for volume in backup.volumes]
+        return [parent if parent in known else None for parent in parents]
+
+    def _save_disks(
+        self,
+        run: DurableRun,
+        backup: Backup,
+        session: Session,
+        moment: Moment,
+        parents: Sequence[ManifestId | None],
+    ) -> tuple[list[Saved], Journal]:
+        sources = [moment.sources[volume.volume_id] for volume in backup.volumes]
+        meter = Meter([source.size for source in sources], lambda reading: self._told(run, backup, reading))
+        roots, volumes = [], []
+        for place, (volume, source, parent) in enumerate(zip(backup.volumes, sources, parents, strict=True)):
+            began = time.monotonic()
+            saved = session.save(
+                source,
+                parent=parent,
+                description=_description(backup, volume, moment),
+                label=volume.volume_id,
+                progress=partial(_update, meter, place),
+                check=run.check,
+            )
+            seconds = max(time.monotonic() - began, 1e-6)
+            roots.append(saved)
+            volumes.append(
+                {
+                    "size": source.size,
+                    "stored": saved.count.stored,
+                    "incremental": parent is not None,
+                    "bytes_per_second": int(source.size / seconds),
+                }
+            )
+        told = {
+            "taken_at": moment.taken_at.isoformat(),
+            "consistency": moment.consistency.value,
+            "volumes": volumes,
+        }
+        return roots, told
+
+    def _told(self, run: DurableRun, backup: Backup, reading: Reading) -> None:
+        run.record(lambda tx: backups.progress(tx, backup.id, min(reading.percent, 99)))
+        run.tell(Told.PROGRESS, backup.id, done=reading.done, total=reading.total, percent=reading.percent,
+                 bytes_per_second=reading.bytes_per_second)  # fmt: skip
+
+
+def _update(meter: Meter, place: int, progress: Progress) -> None:
+    meter.update(place, progress.done)
+
+
+def _no_journal() -> Journal:
+    raise AssertionError("a session was committed before its journal: the order of the steps was changed")
+
+
+def _check_consistency(backup: Backup, moment: Moment) -> None:
+    if backup.consistency_wanted == "filesystem" and moment.consistency is Consistency.CRASH:
+        raise InvalidRequest(
+            f"the file systems of server {backup.server.id} could not be frozen, and the backup asks for it",
+            code=Code.SERVER_STATE_FORBIDS_BACKUP,
+        )
+
+
+def _description(backup: Backup, volume: VolumeBackup, moment: Moment) -> DiskDescription:
+    return DiskDescription(
+        role="system" if volume.bootable else "data",
+        taken_at=moment.taken_at,
+        consistency=moment.consistency.value,
+        server={**plain(backup.server), "disk": volume.volume_id},
+    )
+
+
+def _available(tx: Transaction, backup: Backup, saved: Journal) -> None:
+    backups.move(tx, backup.id, Event.PROTECTED, lambda row: _with_saved(tx, row, saved))
+
+
+def _with_saved(tx: Transaction, backup: Backup, saved: Journal) -> Backup:
+    volumes = tuple(
+        replace(
+            volume,
+            manifest=ManifestId(manifest),
+            size=told["size"],
+            read=told["size"],
+            stored=told["stored"],
+            incremental=told["incremental"],
+            bytes_per_second=told["bytes_per_second"],
+        )
+        for volume, told, manifest in zip(backup.volumes, saved["volumes"], saved["manifests"], strict=True)
+    )
+    return replace(
+        backup,
+        volumes=volumes,
+        protected_at=datetime.fromisoformat(saved["taken_at"]),
+        consistency=saved["consistency"],
+        finished_at=tx.now,
+        progress=100,
+        failed_operation="",
+        failure=None,
+    )
+
+
+def _failed(tx: Transaction, run: DurableRun, failure: Failure) -> None:
+    backup = backups.backup(tx, run.project_id, BackupId(run.subject))
+    if backup.state is BackupState.PROTECTING:
+        backups.move(
+            tx,
+            backup.id,
+            Event.FAILED,
+            lambda row: replace(row, failed_operation="backup", failure=failure, finished_at=tx.now),
+        )

@@ -1,0 +1,170 @@
+"""The durable engine: runs stand in rows, threads take them up, and every one of them comes to an end.
+
+A run is promised by the transaction that inserts its row.  A thread claims it, which gives it a lease with a new
+number; the thread tells its story, whose finished steps are journalled under that number; the story's ending and
+the run's end are one transaction.  A crash at any point leaves a row that is not done: the next start takes it up
+again, and finished steps are not told twice.  So a run ends as success, as failure with a reason, or is still to
+be taken up; it is never open for ever.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+
+from restead.domain.backup import Failure
+from restead.domain.errors import Code, ResteadError, Unavailable
+from restead.domain.ids import RunId
+from restead.domain.run import Claim, RunKind, Told
+from restead.records import LeaseLost, Records, events, runs
+from restead.workflows.run import Interrupted, LeasedRun
+from restead.workflows.story import Ending, Story
+
+log = structlog.get_logger()
+
+_LIVES = 50  # a run that dies this often without an end kills its process: it is ended instead of taken up again
+_LOOK_AGAIN = 5.0  # seconds after which an idle thread looks at the rows although nobody called
+
+
+class Engine:
+    """Runs what the rows promise, on threads of this process."""
+
+    def __init__(
+        self,
+        records: Records,
+        stories: Mapping[RunKind, Story],
+        *,
+        workers: int = 4,
+        lease: timedelta = timedelta(seconds=60),
+        pauses: Sequence[float] = (1.0, 5.0, 20.0),
+    ) -> None:
+        """*pauses*: seconds to wait before each new try of a step that was Unavailable."""
+        self._records = records
+        self._stories = stories
+        self._workers = workers
+        self._lease = lease
+        self._pauses = pauses
+        self._owner = f"{os.uname().nodename}/{os.getpid()}"
+        self._stopping = threading.Event()
+        self._waiting = threading.Condition()
+        self._calls = 0  # grows with each submit
+        self._active: set[LeasedRun] = set()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether it has threads of its own."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def take_up(self) -> int:
+        """Free the runs of a process that is gone; tell how many.  Only for the one owner of a data folder."""
+        with self._records.begin() as tx:
+            return runs.release_all(tx)
+
+    def start(self) -> None:
+        """Start the threads.  Whatever waits in the rows begins at once."""
+        names = [*(f"run-{number}" for number in range(self._workers)), "leases"]
+        targets = [*(self._work for _ in range(self._workers)), self._keep_leases]
+        for name, target in zip(names, targets, strict=True):
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def submit(self, run_id: RunId) -> None:
+        """Say that a run waits.  A call that is lost does no harm: the rows are looked at anyway."""
+        log.debug("run waits", run=run_id)
+        with self._waiting:
+            self._calls += 1
+            self._waiting.notify()
+
+    def stop(self, within: timedelta = timedelta(seconds=30)) -> bool:
+        """Let runs come to their next safe point and give them back; tell whether all did in time.
+
+        Those that did not are daemon threads: they end with the process, and the next start takes them up.
+        """
+        self._stopping.set()
+        with self._waiting:
+            self._waiting.notify_all()
+        until = time.monotonic() + within.total_seconds()
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def run_next(self) -> bool:
+        """Claim one run and bring it to its end, in the calling thread; False if nothing waits."""
+        with self._records.begin() as tx:
+            claim = runs.claim(tx, self._owner, self._lease)
+        if claim is None:
+            return False
+        with structlog.contextvars.bound_contextvars(run=claim.run_id, project=claim.project_id):
+            self._live(claim)
+        return True
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            called = self._calls
+            try:
+                if self.run_next():
+                    continue
+            except (Unavailable, LeaseLost) as error:
+                # The records were out of reach at a run's very beginning or end.  Its lease runs out, and then it
+                # is claimed again, by us or by whoever can.
+                log.error("run left as it is", reason=str(error))
+            with self._waiting:
+                if self._calls == called and not self._stopping.is_set():
+                    self._waiting.wait(_LOOK_AGAIN)
+
+    def _live(self, claim: Claim) -> None:
+        """One life of a run.  What is no Exception (a power cut in tests) passes and leaves the rows as they are."""
+        run = LeasedRun(self._records, claim, stopping=self._stopping, lease=self._lease, pauses=self._pauses)
+        story = self._stories[claim.kind]
+        log.info("run begins", kind=claim.kind, subject=claim.subject, life=claim.number)
+        self._active.add(run)
+        try:
+            self._end(run, self._tell(story, run))
+        except Interrupted:
+            self._give_back(run)
+        except LeaseLost as error:
+            log.warning("run was taken over", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a workflow's outermost frame: whatever it was, the run ends
+            self._end(run, story.failed(run, _failure(claim, error)))
+        finally:
+            self._active.discard(run)
+
+    def _tell(self, story: Story, run: LeasedRun) -> Ending:
+        if run.claim.number > _LIVES:
+            return story.failed(run, Failure(Code.INTERNAL, f"was begun {_LIVES} times and never came to an end"))
+        if run.claim.number > 1:
+            run.tell(Told.RESUMED, run.subject, life=run.claim.number)
+        return story.tell(run)
+
+    def _end(self, run: LeasedRun, ending: Ending) -> None:
+        with self._records.begin() as tx:
+            runs.finish(tx, run.claim)
+            ending(tx)
+            events.add(tx, run.id, Told.END, run.subject)
+        log.info("run ended")
+
+    def _give_back(self, run: LeasedRun) -> None:
+        with self._records.begin() as tx:
+            runs.release(tx, run.claim)
+        log.info("run interrupted, to be taken up at the next start")
+
+    def _keep_leases(self) -> None:
+        while not self._stopping.wait(self._lease.total_seconds() / 4):
+            for run in list(self._active):
+                try:
+                    run.renew()
+                except (LeaseLost, Unavailable) as error:  # the run finds out by `check`
+                    log.warning("lease not renewed", run=run.id, reason=str(error))
+
+
+def _failure(claim: Claim, error: Exception) -> Failure:
+    if isinstance(error, ResteadError):
+        log.warning("run failed", reason=error.message, detail=error.detail, code=error.code.value)
+        return Failure(error.code, error.message)
+    log.error("run failed by a bug", exc_info=error)
+    return Failure(Code.INTERNAL, f"an internal error ended it; the log tells more under run {claim.run_id}")

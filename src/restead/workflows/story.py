@@ -1,0 +1,47 @@
+"""What a workflow is to the engine, and what a run is to a workflow."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from restead.domain.backup import Failure
+from restead.domain.ids import ProjectId
+from restead.domain.run import Claim
+from restead.ports import Run
+from restead.records import Transaction
+
+Ending = Callable[[Transaction], None]
+"""What a run's last transaction does.  The engine ends the run in the same transaction."""
+
+
+class DurableRun(Run, Protocol):
+    """A run with its claim and the records' transactions, fenced by it."""
+
+    @property
+    def claim(self) -> Claim: ...
+
+    @property
+    def project_id(self) -> ProjectId: ...
+
+    @property
+    def subject(self) -> str:
+        """The id of the backup or restore that the run is about."""
+        ...
+
+    def record(self, do: Callable[[Transaction], None]) -> None:
+        """Do something in one transaction, if the run's lease is still its own.  Raises LeaseLost."""
+        ...
+
+
+class Story(Protocol):
+    """One kind of run."""
+
+    def tell(self, run: DurableRun) -> Ending:
+        """Do the work, whatever of it was done in an earlier life, and return what ends it.
+
+        An expected failure is an ending too.  Whatever is raised becomes one by `failed`.
+        """
+        ...
+
+    def failed(self, run: DurableRun, failure: Failure) -> Ending:
+        """Return what ends a run that raised: the subject fails, with a reason, and nothing stays open."""
+        ...
