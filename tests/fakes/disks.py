@@ -1,7 +1,11 @@
-"""A disk in memory, as a source and as a target: honest about holes, and it writes down what was done to it."""
+"""Disks in memory and in files, as sources and as targets, honest about their holes."""
 
+import ctypes
+import errno
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
@@ -9,7 +13,7 @@ from restead.ports import Buffer
 
 
 class MemoryDisk:
-    """A disk of *size* bytes that stores only blocks which were written and not zeroed since.
+    """A disk of *size* bytes that stores only blocks which were written and not zeroed since; it notes what was done.
 
     *block*: its granularity of holes, bytes.  *all_data*: it does not know holes, as block devices do not.
     """
@@ -125,3 +129,75 @@ class MemoryDisk:
             raise ValueError(f"cannot {what} {length} bytes at {offset} of {self._size}")
         if self.fail_at is not None and offset <= self.fail_at < offset + length:
             raise Unavailable(f"cannot {what} {length} bytes at {offset}: I/O error")
+
+
+class FileDisk:
+    """A disk that is a file, with the file system's own idea of holes."""
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        if size is not None:
+            os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    @property
+    def data(self) -> bytes:
+        return self._path.read_bytes()
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        count = os.preadv(self._fd, [buffer], offset)
+        if count != len(buffer):
+            raise Unavailable(f"read {count} bytes at {offset}, {len(buffer)} wanted")
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)  # seeking moves a position: not the shared one
+        try:
+            at, end = offset, offset + length
+            while at < end:
+                data = min(end, _seek(fd, at, os.SEEK_DATA, end))
+                if data > at:
+                    yield Extent(at, data - at, False)
+                hole = min(end, _seek(fd, data, os.SEEK_HOLE, end)) if data < end else end
+                if hole > data:
+                    yield Extent(data, hole - data, True)
+                at = hole
+        finally:
+            os.close(fd)
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        if offset + len(data) > self.size:
+            raise ValueError(f"cannot write {len(data)} bytes at {offset} of {self.size}")
+        if os.pwrite(self._fd, data, offset) != len(data):
+            raise Unavailable(f"wrote only a part of {len(data)} bytes at {offset}")
+
+    def zero_at(self, offset: int, length: int) -> None:
+        if offset + length > self.size:
+            raise ValueError(f"cannot zero {length} bytes at {offset} of {self.size}")
+        punch_hole_keep_size = 0x03
+        if _libc.fallocate(self._fd, punch_hole_keep_size, ctypes.c_long(offset), ctypes.c_long(length)):
+            os.pwrite(self._fd, bytes(length), offset)
+
+    def flush(self) -> None:
+        os.fdatasync(self._fd)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _seek(fd: int, at: int, whence: int, end: int) -> int:
+    try:
+        return os.lseek(fd, at, whence)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return end

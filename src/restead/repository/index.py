@@ -20,6 +20,7 @@ RUN_ENTRIES = 65_536  # most entries of one index object: 3 MB, sealed and opene
 _COUNTS = struct.Struct(">II")  # packs, entries
 _ENTRY = struct.Struct(">32sIIIIB")  # name, number of the pack in the list above, offset, sealed and plain length, form
 _PACK = 32
+_FORMS = frozenset(Form)
 
 
 def encode_run(entries: Sequence[Hint]) -> bytes:
@@ -37,7 +38,7 @@ def decode_run(plain: bytes, what: str) -> Iterator[Hint]:
     if len(plain) != start + count * _ENTRY.size:
         raise Damaged(f"{what} holds {len(plain)} bytes, it says {packs} packs and {count} entries")
     for name, pack, offset, length, size, form in _ENTRY.iter_unpack(plain[start:]):
-        if pack >= packs or form not in Form:
+        if pack >= packs or form not in _FORMS:
             raise Damaged(f"{what} has an entry with pack {pack} of {packs} and form {form}")
         at = _COUNTS.size + pack * _PACK
         yield Hint(name, Place(plain[at : at + _PACK], offset, length, size, Form(form)))
