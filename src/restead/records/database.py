@@ -4,6 +4,7 @@ SQLite for now; nothing but the listeners below is SQLite's own.  Every writing 
 when it begins, so what it has read cannot change before it writes: check and change are one.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Records:
         """Return the records at *url* (`sqlite:////absolute/path`); `migrate` before the first use."""
         engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if engine.dialect.name == "sqlite":
+            _make_private(engine.url.database)
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", _on_begin)
         return cls(engine, clock)
@@ -101,6 +103,12 @@ def _translated() -> Iterator[None]:
         if type(error) is not sa.exc.DatabaseError:  # IntegrityError, ProgrammingError, …: a bug, not the file
             raise
         raise Damaged("the records are damaged", detail=str(error)) from error
+
+
+def _make_private(file: str | None) -> None:
+    """Make the database's file readable by its owner alone; SQLite gives its journals the same mode."""
+    if file and file != ":memory:":
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _on_connect(connection: Any, _record: object) -> None:

@@ -135,8 +135,9 @@ class BackupStory:
 
     def _told(self, run: DurableRun, backup: Backup, reading: Reading) -> None:
         run.record(lambda tx: backups.progress(tx, backup.id, min(reading.percent, 99)))
-        run.tell(Told.PROGRESS, backup.id, done=reading.done, total=reading.total, percent=reading.percent,
-                 bytes_per_second=reading.bytes_per_second)  # fmt: skip
+        if reading.moved:
+            run.tell(Told.PROGRESS, backup.id, done=reading.done, total=reading.total, percent=reading.percent,
+                     bytes_per_second=reading.bytes_per_second)  # fmt: skip
 
 
 def _update(meter: Meter, place: int, progress: Progress) -> None:

@@ -60,12 +60,16 @@ class Engine:
         return any(thread.is_alive() for thread in self._threads)
 
     def take_up(self) -> int:
-        """Free the runs of a process that is gone; tell how many.  Only for the one owner of a data folder."""
+        """Free the runs of a process that is gone; tell how many."""
         with self._records.begin() as tx:
             return runs.release_all(tx)
 
     def start(self) -> None:
-        """Start the threads.  Whatever waits in the rows begins at once."""
+        """Take up what a dead process left, and start the threads; whatever waits in the rows begins at once.
+
+        Only for the one owner of a data folder: every other owner is believed dead.
+        """
+        self.take_up()
         names = [*(f"run-{number}" for number in range(self._workers)), "leases"]
         targets = [*(self._work for _ in range(self._workers)), self._keep_leases]
         for name, target in zip(names, targets, strict=True):

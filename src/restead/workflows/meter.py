@@ -3,10 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-_SECONDS = 1.0  # rows are written at most once in this time
-_EVENT_PERCENT = 1  # and an event is told only when the percentage has moved
+_SECONDS = 1.0  # *told* is called at most once in this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +15,7 @@ class Reading:
     done: int  # bytes
     total: int  # bytes
     seconds: float  # since the meter was made
+    moved: bool = True  # whether the percentage is another than at the last reading: worth an event
 
     @property
     def percent(self) -> int:
@@ -45,6 +45,7 @@ class Meter:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._next = self._began + _SECONDS
+        self._percent = -1
 
     def update(self, place: int, done: int) -> None:
         """Say that *done* bytes of the disk at *place* need nothing more."""
@@ -53,7 +54,9 @@ class Meter:
             return
         try:
             self._next = time.monotonic() + _SECONDS
-            self._told(self.reading())
+            reading = self.reading()
+            self._told(replace(reading, moved=reading.percent != self._percent))
+            self._percent = reading.percent
         finally:
             self._lock.release()
 

@@ -112,8 +112,9 @@ class DiskRestorer:
         percent = min(reading.percent, 99)
         stats = stats_of(self._now, self._total, reading)
         self._run.record(lambda tx: restores.progress(tx, self._id, percent, stats, self._meter.percents()))
-        self._run.tell(Told.PROGRESS, self._id, done=reading.done, total=reading.total, percent=percent,
-                       bytes_per_second=reading.bytes_per_second, seconds_left=reading.seconds_left)  # fmt: skip
+        if reading.moved:
+            self._run.tell(Told.PROGRESS, self._id, done=reading.done, total=reading.total, percent=percent,
+                           bytes_per_second=reading.bytes_per_second, seconds_left=reading.seconds_left)  # fmt: skip
 
 
 def stats_of(tally: Tally, total: int, reading: Reading) -> RestoreStats:
