@@ -70,7 +70,7 @@ def _make_files(folder: Path) -> dict[str, str]:
     (folder / "access.log").write_text("".join(log))
     database = folder / "orders.db"
     with database.open("wb") as file:
-        for _ in range(48):
+        for _ in range(120):
             file.write(rng.randbytes(MIB))
         file.seek(16 * MIB, os.SEEK_CUR)  # a hole, as databases have
         file.write(rng.randbytes(MIB))

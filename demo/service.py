@@ -47,6 +47,10 @@ class Service:
     def post(self, path: str, body: Json) -> Json:
         return _answer(self._http.post(path, json=body))
 
+    def post_text(self, path: str, body: str) -> Json:
+        """Send exactly this text."""
+        return _answer(self._http.post(path, content=body.encode(), headers={"Content-Type": "application/json"}))
+
     def follow(self, path: str, name: str, under_way: str) -> Iterator[Json]:
         """Yield what stands at *path* until its status is no longer *under_way*."""
         until = time.monotonic() + _PATIENCE

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.text import Text
 
 _TITLE = 26  # characters of a step's first column
+_WIDEST = 100  # characters of a line, however wide the terminal is
 
 
 class NotProven(Exception):
@@ -50,11 +51,11 @@ class Stage:
         self.console.print(Text(f"  {name}", "bold cyan"))
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
-        """Show that something goes on, then that it is done and how long it took."""
+    def step(self, title: str, *, waiting: bool = True) -> Iterator[Step]:
+        """Show that something goes on (unless the step shows it itself), then that it is done and how long it took."""
         step, began = Step(title), time.monotonic()
         try:
-            with self.console.status(Text(title, "dim"), spinner="dots", spinner_style="cyan"):
+            with self.console.status(Text(title, "dim"), spinner_style="cyan") if waiting else nullcontext():
                 yield step
         except Exception:
             self.console.print(Text("  ✗ ", "bold red") + Text(title, "red"))
@@ -63,7 +64,7 @@ class Stage:
 
     def done(self, step: Step, seconds: float) -> None:
         took = f"{seconds:6.1f} s"
-        room = self.console.width - _TITLE - len(took) - 6
+        room = min(self.console.width, _WIDEST) - _TITLE - len(took) - 6
         line = Text("  ✓ ", "green") + Text(step.title.ljust(_TITLE)) + Text(step.said.ljust(room), "dim")
         self.console.print(line + Text(took, "dim"), soft_wrap=True)
 
@@ -74,7 +75,7 @@ class Stage:
     def quote(self, text: str) -> None:
         self.console.print()
         for line in text.splitlines():
-            self.console.print(Text(f"      {line}", "magenta"), soft_wrap=True)
+            self.console.print(Text(f"      {line}", "magenta" if line else ""), soft_wrap=True)
         self.console.print()
 
     @property
