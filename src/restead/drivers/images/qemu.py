@@ -134,8 +134,8 @@ class QemuSwitch:
                 return
             if self._ended_politely(definition, places, process, grace):
                 return
-            self._try(definition, places, _LAST_WORD_LIMIT, "quit")
-            if process.ended_within(_QUIT_LIMIT):
+            heard = self._try(definition, places, _LAST_WORD_LIMIT, "quit") is not None
+            if process.ended_within(_QUIT_LIMIT if heard else _AGAIN):
                 return
             process.send(signal.SIGKILL)
             if not process.ended_within(_KILL_LIMIT):

@@ -35,29 +35,29 @@ def from_json(plain: object, source: str) -> ServerDefinition:
     members = {name: value for name, value in plain.items() if name != "schema"}
     _refuse_unknown(members, ServerDefinition, source)
     try:
-        return _server(members)
+        return _server(members, source)
     except (KeyError, TypeError, ValueError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise Damaged(f"server definition {source} cannot be read", detail=detail) from error
 
 
-def _server(members: Mapping[str, object]) -> ServerDefinition:
+def _server(members: Mapping[str, object], source: str) -> ServerDefinition:
     disks, addresses, command = members["disks"], members["addresses"], members["power_command"]
     if not isinstance(disks, list) or not isinstance(addresses, list):
         raise TypeError("disks and addresses must be lists")
     return ServerDefinition(
         name=_text(members, "name"), project=ProjectId(_text(members, "project")), id=ServerId(_text(members, "id")),
-        disks=tuple(_disk(disk) for disk in disks), power=Power(_text(members, "power")),
+        disks=tuple(_disk(disk, source) for disk in disks), power=Power(_text(members, "power")),
         power_command=None if command is None else Path(_text(members, "power_command")),
         memory=_integer(members, "memory"), cpus=_integer(members, "cpus"), zone=_text(members, "zone"),
         arch=_text(members, "arch"), addresses=tuple(str(address) for address in addresses),
     )  # fmt: skip
 
 
-def _disk(members: object) -> DiskDefinition:
+def _disk(members: object, source: str) -> DiskDefinition:
     if not isinstance(members, dict):
         raise TypeError("a disk must be an object")
-    _refuse_unknown(members, DiskDefinition, "of a disk")
+    _refuse_unknown(members, DiskDefinition, source)
     return DiskDefinition(
         path=Path(_text(members, "path")), id=VolumeId(_text(members, "id")), name=_text(members, "name"),
         format=_text(members, "format"), boot=_flag(members, "boot"), shared=_flag(members, "shared"),

@@ -1,0 +1,221 @@
+"""What an operator may say of a server, and what becomes of it on disk."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition, disk_from_text
+from restead.drivers.images.registry import Registry
+
+PROJECT = ProjectId("p-one")
+
+
+def disk_file(folder: Path, name: str = "system.raw", size: int = 4096) -> Path:
+    path = folder / name
+    path.touch()
+    os.truncate(path, size)
+    return path
+
+
+class Desk:
+    """A registry, and a definition that it would take."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.registry = Registry(folder / "servers")
+        self.disk = DiskDefinition(disk_file(folder))
+        self.good = ServerDefinition("web-1", PROJECT, (self.disk,))
+
+    def refused(self, definition: ServerDefinition) -> str:
+        """Return why a definition is refused, after proving that nothing was stored of it."""
+        before = self.registry.definitions()
+        with pytest.raises(InvalidRequest) as raised:
+            self.registry.add(definition)
+        assert self.registry.definitions() == before
+        return raised.value.message
+
+    def file_of(self, server_id: ServerId) -> Path:
+        return self.folder / "servers" / f"{server_id}.json"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_what_is_left_out_is_filled_in(desk: Desk) -> None:
+    second = DiskDefinition(disk_file(desk.folder, "data.raw"), name="data")
+    added = desk.registry.add(replace(desk.good, disks=(desk.disk, second)))
+    assert uuid.UUID(added.id)
+    assert all(uuid.UUID(disk.id) for disk in added.disks)
+    assert [(disk.name, disk.boot) for disk in added.disks] == [("system.raw", True), ("data", False)]
+
+
+def test_what_is_said_is_kept_and_read_again_by_anybody(desk: Desk) -> None:
+    command = desk.folder / "power"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o700)
+    full = ServerDefinition(
+        "Wéb 1", PROJECT, (
+            replace(desk.disk, id=VolumeId("disk-1")),
+            DiskDefinition(disk_file(desk.folder, "b"), VolumeId("disk-2"), "boot", boot=True, shared=True),
+        ), ServerId("server_1"), Power.COMMAND, command, 2048, 4, "zone-1", "aarch64", ("10.0.0.5", "2001:db8::1"),
+    )  # fmt: skip
+    added = desk.registry.add(full)
+    assert added == replace(full, disks=(replace(full.disks[0], name="system.raw"), full.disks[1]))
+    assert Registry(desk.folder / "servers").definition(ServerId("server_1")) == added
+    assert [disk.id for disk in added.boot_first] == ["disk-2", "disk-1"]
+
+
+def test_files_are_private_and_nothing_else_is_left(desk: Desk) -> None:
+    added = desk.registry.add(desk.good)
+    folder = desk.folder / "servers"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(desk.file_of(added.id).stat().st_mode) == 0o600
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", f"{added.id}.json"]
+
+
+def test_a_removed_server_is_gone_with_its_logs_and_its_disks_stay(desk: Desk) -> None:
+    added = desk.registry.add(desk.good)
+    (desk.folder / "servers" / f"{added.id}.serial.log").write_text("said")
+    desk.registry.remove(added.id)
+    assert [path.name for path in (desk.folder / "servers").iterdir()] == [".lock"]
+    assert desk.disk.path.stat().st_size == 4096
+    for ask in (desk.registry.definition, desk.registry.remove):
+        with pytest.raises(NotFound) as raised:
+            ask(added.id)
+        assert raised.value.code == Code.SERVER_NOT_FOUND
+
+
+def test_an_id_cannot_lead_out_of_the_folder(desk: Desk) -> None:
+    (desk.folder / "secret.json").write_text("{}")
+    for id in ("../secret", "..", "", "a/b", "a\0b", "a.json", "x" * 65):
+        with pytest.raises(NotFound):
+            desk.registry.definition(ServerId(id))
+
+
+def test_every_wrong_member_is_refused_by_name(desk: Desk) -> None:
+    two = (replace(desk.disk, boot=True), DiskDefinition(disk_file(desk.folder, "b"), boot=True))
+    cases = [
+        ({"name": ""}, "name has 0 characters"), ({"name": "x" * 256}, "256"), ({"name": "a\nb"}, "do not print"),
+        ({"project": ProjectId("")}, "project"), ({"id": ServerId("-rf")}, "'-rf'"), ({"id": ServerId("a b")}, "'a b'"),
+        ({"memory": -1}, "-1"), ({"cpus": 1000}, "1000"), ({"addresses": ("10.0.0.300",)}, "10.0.0.300"),
+        ({"disks": ()}, "0 disks"), ({"disks": two}, "2 boot disks"), ({"zone": "\x00"}, "zone"),
+        ({"power": Power.COMMAND}, "power command None"), ({"power_command": Path("/bin/true")}, "power none"),
+        ({"power": Power.QEMU, "arch": "aarch64"}, "aarch64"), ({"arch": "X 86"}, "X 86"),
+        ({"power": Power.COMMAND, "power_command": Path("power")}, "absolute"),
+        ({"power": Power.COMMAND, "power_command": Path("/etc/passwd")}, "no executable"),
+        ({"disks": (replace(desk.disk, format="qcow2"),)}, "comes with live servers"),
+        ({"disks": (replace(desk.disk, format="vmdk"),)}, "vmdk"),
+        ({"disks": (replace(desk.disk, id=VolumeId("a/b")),)}, "a/b"),
+        ({"disks": (desk.disk, replace(desk.disk, boot=True))}, "are one disk"),
+        ({"power": Power.QEMU, "disks": (desk.disk,) * 25}, "25 disks"),
+    ]  # fmt: skip
+    for members, reason in cases:
+        assert reason in desk.refused(replace(desk.good, **members))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [(0, "holds 0 bytes"), (1000, "holds 1000 bytes"), (None, "No such file")]
+)
+def test_a_file_that_cannot_be_a_disk_is_refused(desk: Desk, size: int | None, reason: str) -> None:
+    path = desk.folder / "odd.raw"
+    if size is not None:
+        disk_file(desk.folder, "odd.raw", size)
+    assert reason in desk.refused(replace(desk.good, disks=(DiskDefinition(path),)))
+
+
+def test_what_is_no_file_or_device_is_refused(desk: Desk) -> None:
+    os.mkfifo(desk.folder / "pipe")
+    for path in (desk.folder, desk.folder / "pipe", Path("/dev/null"), Path("relative.raw")):
+        assert str(path) in desk.refused(replace(desk.good, disks=(DiskDefinition(path),)))
+
+
+def test_one_disk_has_one_server_by_whatever_name_it_is_called(desk: Desk) -> None:
+    """Links are followed, and two names of one file are one disk."""
+    first = desk.registry.add(desk.good)
+    (desk.folder / "link").symlink_to(desk.disk.path)
+    (desk.folder / "hard").hardlink_to(desk.disk.path)
+    for name in ("system.raw", "link", "hard"):
+        again = replace(desk.good, disks=(DiskDefinition(desk.folder / name, shared=True),))
+        assert f"of server {first.id} already" in desk.refused(again)
+    both = (desk.disk, DiskDefinition(desk.folder / "link"))
+    desk.registry.remove(first.id)
+    assert "are one disk" in desk.refused(replace(desk.good, disks=both))
+
+
+def test_servers_that_both_say_so_share_a_disk_under_one_id(desk: Desk) -> None:
+    shared = replace(desk.disk, shared=True)
+    first = desk.registry.add(replace(desk.good, disks=(shared,)))
+    second = desk.registry.add(replace(desk.good, name="web-2", disks=(shared,)))
+    assert second.disks[0].id == first.disks[0].id
+    other = replace(shared, id=VolumeId("other"))
+    assert "one disk has one id" in desk.refused(replace(desk.good, name="web-3", disks=(other,)))
+
+
+def test_ids_are_given_once(desk: Desk) -> None:
+    one = str(uuid.uuid4())
+    desk.registry.add(replace(desk.good, id=ServerId(one), disks=(replace(desk.disk, id=VolumeId(one)),)))
+    other = DiskDefinition(disk_file(desk.folder, "b"))
+    assert f"server {one.upper()} already" in desk.refused(replace(desk.good, id=ServerId(one.upper()), disks=(other,)))
+    assert "one disk has one id" in desk.refused(replace(desk.good, disks=(replace(other, id=VolumeId(one.upper())),)))
+    twice = (replace(other, id=VolumeId("x")), DiskDefinition(disk_file(desk.folder, "c"), VolumeId("x")))
+    assert "2 disks with id x" in desk.refused(replace(desk.good, disks=twice))
+
+
+def test_a_definition_of_a_newer_restead_is_not_guessed_at(desk: Desk) -> None:
+    path = desk.file_of(desk.registry.add(replace(desk.good, id=ServerId("s"))).id)
+    plain = json.loads(path.read_text())
+    disk = plain["disks"][0]
+    for changed in ({**plain, "schema": 2}, {**plain, "gpu": 1}, {**plain, "disks": [{**disk, "cache": "none"}]}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(Unavailable, match=r"s\.json"):
+            desk.registry.definition(ServerId("s"))
+        with pytest.raises(Unavailable):
+            desk.registry.definitions()
+
+
+def test_a_definition_that_was_broken_is_damaged(desk: Desk) -> None:
+    path = desk.file_of(desk.registry.add(replace(desk.good, id=ServerId("s"))).id)
+    text = path.read_text()
+    plain = json.loads(text)
+    disk = plain["disks"][0]
+    wrong = [{"memory": "1"}, {"memory": True}, {"power": "steam"}, {"disks": [{**disk, "boot": 1}]}, {"disks": None}]
+    lacking = [{key: value for key, value in plain.items() if key != gone} for gone in ("name", "disks")]
+    for one in [text[:-20], "", "[]", *map(json.dumps, lacking), *(json.dumps(plain | part) for part in wrong)]:
+        path.write_text(one)
+        with pytest.raises(Damaged):
+            desk.registry.definition(ServerId("s"))
+
+
+def test_of_many_who_add_one_disk_at_once_one_succeeds(desk: Desk) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from restead.drivers.images.registry import Registry\n"
+        "from restead.drivers.images.definition import *\n"
+        "Registry(Path(sys.argv[1])).add(ServerDefinition('s', 'p', (DiskDefinition(Path(sys.argv[2])),)))\n"
+    )
+    command = [sys.executable, "-c", program, str(desk.folder / "servers"), str(desk.disk.path)]
+    racers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(4)]
+    assert sorted(racer.wait(60) for racer in racers) == [0, 1, 1, 1]
+    assert len(desk.registry.definitions()) == 1
+
+
+def test_the_text_of_a_disk_is_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert disk_from_text("path=a.raw") == DiskDefinition(tmp_path / "a.raw")
+    assert disk_from_text("path=/x,,y.raw,id=i,name=n,format=qcow2,boot,shared") == DiskDefinition(
+        Path("/x,y.raw"), VolumeId("i"), "n", "qcow2", boot=True, shared=True
+    )
+    for wrong in ("", "a.raw", "path=", "path=a,boot=yes", "path=a,size=1", "path=a,path=b", "path=a,id", "path=a,"):
+        with pytest.raises(InvalidRequest):
+            disk_from_text(wrong)
