@@ -138,6 +138,9 @@ class House:
         )
         return RestoreRequest(backup.checkpoint_id, backup.id, server.id, mappings, power_on=power_on)
 
+    def all_backups(self) -> tuple[Backup, ...]:
+        return self.service.backups.list(self.caller, PROJECT, BackupFilter(), Window()).items
+
     def backup(self, id: BackupId) -> Backup:
         return self.service.backups.backup(self.caller, PROJECT, id)
 
@@ -193,5 +196,5 @@ class House:
     def _cloud_needs_power(self, operation: str) -> None:
         if operation in ("write", "zero", "flush", "start", "stop"):
             self.power.tick(f"cloud: {operation}")
-        elif self.power.off:
-            self.power.tick(operation)
+        else:
+            self.power.look(f"cloud: {operation}")

@@ -1,8 +1,7 @@
-"""Power that can be cut: at the n-th thing that matters, everything stops at once."""
+"""Power that can be cut: at the n-th thing that matters, everything stops at once.  Faults go in by the same way."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -22,9 +21,18 @@ class Power:
         self.count = 0
         self.off = False
         self.last = ""  # what was about to happen when it went off
+        self.fault: Callable[[str], None] = lambda what: None  # called before everything; what it raises is raised
         self._lock = threading.Lock()
 
+    def look(self, what: str) -> None:
+        """Something that changes nothing is about to happen."""
+        if self.off:
+            raise PowerCut(f"{self.count}: {self.last}")
+        self.fault(what)
+
     def tick(self, what: str) -> None:
+        """Something that matters is about to happen."""
+        self.fault(what)
         with self._lock:
             if not self.off:
                 self.count += 1
@@ -41,8 +49,8 @@ class Power:
     def _transaction(self, connection: sa.Connection, what: str) -> None:
         if not connection.get_execution_options().get("reading"):
             self.tick(f"records: {what}")
-        elif self.off:
-            raise PowerCut
+        else:
+            self.look(f"records: {what} reading")
 
 
 class PoweredStore:
@@ -65,24 +73,17 @@ class PoweredStore:
         return stored
 
     def get(self, name: str) -> bytes:
-        self._alive()
+        self._power.look(f"get {name}")
         return self._store.get(name)
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        self._alive()
+        self._power.look(f"get {name}")
         return self._store.get_range(name, offset, length)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        self._alive()
+        self._power.look(f"list {prefix}")
         return self._store.list(prefix)
 
     def delete(self, name: str) -> None:
         self._power.tick(f"delete {name}")
         self._store.delete(name)
-
-    def _alive(self) -> None:
-        if self._power.off:
-            raise PowerCut
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the store has no {name}")
