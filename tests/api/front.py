@@ -5,7 +5,7 @@ No run is ever worked on: what they would have done to the rows is done by `fini
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,7 +96,7 @@ class Front:
 
     def call(
         self, method: str, path: str, body: object = b"", *, token: str | None = "", project: str = PROJECT,
-        headers: Iterable[tuple[str, str]] = (), check: bool = True,
+        headers: Sequence[tuple[str, str]] = (), check: bool = True,
     ) -> Answer:  # fmt: skip
         """Send a request; *path* begins with a slash inside the project, or with `!` for the whole path.
 
@@ -105,14 +105,14 @@ class Front:
         """
         whole = path[1:] if path.startswith("!") else f"/v1/{project}{path}"
         token = self.token if token == "" else token
-        sent = [("host", HOST), *headers, *([("x-auth-token", token)] if token is not None else [])]
+        host = [] if any(name == "host" for name, _ in headers) else [("host", HOST)]
+        sent = [*host, *headers, *([("x-auth-token", token)] if token is not None else [])]
         parts: Sequence[bytes] = body if isinstance(body, list) and all(isinstance(b, bytes) for b in body) else [
             body if isinstance(body, bytes) else json.dumps(body).encode()]  # fmt: skip
         answer = self._runner.run(_ask(self.app, method, whole, sent, parts))
         if check:
-            shown = self.contract.check
-            target = unquote(whole.partition("?")[0])
-            shown(method, target.rstrip("/") or "/", answer.status, answer.headers, answer.json)
+            target = unquote(whole.partition("?")[0]).rstrip("/") or "/"
+            self.contract.check(method, target, answer.status, answer.headers, answer.json)
         return answer
 
     # ------------------------------------------------------------------ arranging
@@ -121,7 +121,8 @@ class Front:
         """Make a stopped server with disks of these sizes (20 and 5 MiB)."""
         ids = {key: given.pop(key) for key in ("server_id", "volume_ids") if key in given}
         server = self.cloud.add(project, sizes or (20 * MIB, 5 * MIB), name, **ids)
-        server = replace(server, zone="nova", memory=4096, cpus=2, private_address="192.0.2.17", **given)
+        usual = {"zone": "nova", "memory": 4096, "cpus": 2, "private_address": "192.0.2.17"}
+        server = replace(server, **(usual | given))
         self.cloud.put(server)
         return server
 

@@ -39,7 +39,7 @@ BackupData = TypedDict(
         "private_ip": str,
     },
 )
-"""The server as it was."""
+BackupData.__doc__ = "The server as it was."
 
 
 class VolumeBackupView(TypedDict):

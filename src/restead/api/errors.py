@@ -78,7 +78,9 @@ def _answer(status: int, code: Code, message: str, **headers: str) -> Response:
 async def _answer_ours(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ResteadError)
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    structlog.contextvars.bind_contextvars(code=error.code.value, reason=error.message[:_LONGEST_MESSAGE])
+    structlog.contextvars.bind_contextvars(code=error.code.value)
+    if error.code is not Code.WRONG_PARAMETER:  # that one quotes the body, and no body stands in a log
+        structlog.contextvars.bind_contextvars(reason=printable(error.message))
     if error.detail:
         structlog.contextvars.bind_contextvars(detail=error.detail)
     return _answer(status, error.code, error.message)
