@@ -68,7 +68,8 @@ def list_(house: House, project: _OfProject = None, json: Json = False) -> None:
     """List the servers."""
     found = house.servers(project)
     if json:
-        print_json([_plain(server) for server in found])
+        for server in found:
+            print_json(_plain(server))
         return
     rows = [(each.id, each.name, each.project_id, each.status.value, _disks(each)) for each in found]
     table(("ID", "NAME", "PROJECT", "STATUS", "DISKS"), rows)

@@ -47,7 +47,8 @@ def list_(house: House, json: Json = False) -> None:
     """List the tokens: everything about them but the tokens."""
     lines = house.tokens()
     if json:
-        print_json([_plain(line) for line in lines])
+        for line in lines:
+            print_json(_plain(line))
         return
     rows = [
         (line.id, line.project_id, line.role.value, f"…{line.ending}", when(line.created_at), _good_until(line))
