@@ -1,0 +1,166 @@
+"""python-karborclient, written for the interface that restead speaks, works with it unchanged."""
+
+import json
+import time
+
+from tests.app.running import PROJECT, PROVIDER
+from tests.judges.conftest import Karbor, Protected
+
+_TARGET = "http://192.168.1.2:35357/v2.0/"
+
+
+def _create(karbor: Karbor, protected: Protected, *flags: str) -> dict[str, str]:
+    checkpoint = protected.backup["checkpoint_id"]
+    parameters = json.dumps(protected.parameters())
+    return karbor.shown("restore-create", PROVIDER, checkpoint, *flags, "--parameters-json", parameters)
+
+
+def _finished(karbor: Karbor, protected: Protected, id: str) -> dict[str, str]:
+    protected.running.wait_for_restore(id)
+    return karbor.shown("restore-show", id)
+
+
+def test_restore_create_puts_the_disks_back(karbor: Karbor, protected: Protected) -> None:
+    """It sends null for restore_target and restore_auth, which are as good as left out."""
+    protected.damage()
+    made = _create(karbor, protected)
+    assert (made["status"], made["checkpoint_id"]) == ("in_progress", protected.backup["checkpoint_id"])
+    assert json.loads(made["parameters"]) == protected.parameters()
+    assert made["restore_target"].startswith("http://127.0.0.1:"), "never null: the service's own address"
+    shown = _finished(karbor, protected, made["id"])
+    assert (shown["status"], shown["resources_reason"]) == ("success", "{}")
+    assert protected.contents() == protected.saved
+
+
+def test_restore_create_with_a_target_sends_credentials_that_leave_no_trace(
+    karbor: Karbor, protected: Protected
+) -> None:
+    """restore_target is echoed; restore_auth is neither stored, echoed nor logged."""
+    secret = "swordfish-of-the-caller"
+    made = _create(
+        karbor, protected, "--restore_target", _TARGET, "--restore_username", "ada", "--restore_password", secret
+    )
+    assert made["restore_target"] == _TARGET
+    shown = _finished(karbor, protected, made["id"])
+    assert "restore_auth" not in shown
+    assert secret not in json.dumps([made, shown])
+    place = protected.running.place
+    traces = [path for path in place.folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert traces == []
+
+
+def test_restore_list_and_show_print_what_the_api_says(karbor: Karbor, protected: Protected) -> None:
+    """All columns of the client are there."""
+    id = _create(karbor, protected)["id"]
+    protected.running.wait_for_restore(id)
+    known = protected.running.restore(id)
+    (row,) = [row for row in karbor.table("restore-list") if row["Id"] == id]
+    assert json.loads(row.pop("Parameters")) == known["parameters"]
+    assert row == {
+        "Id": id,
+        "Project id": PROJECT,
+        "Provider id": PROVIDER,
+        "Checkpoint id": known["checkpoint_id"],
+        "Restore target": known["restore_target"],
+        "Status": "success",
+    }
+    assert set(karbor.shown("restore-show", id)) == set(known)
+
+
+def test_restore_list_pages_sorts_and_filters(karbor: Karbor, protected: Protected) -> None:
+    """The flags of the client mean here what they say."""
+    running = protected.running
+    for _ in range(2):
+        running.wait_for_restore(running.begin_restore(protected.backup["id"]))
+    newest, next_one = (each["id"] for each in running.get("/restores")["restores"][:2])
+    assert [row["Id"] for row in karbor.table("restore-list", "--limit", "1")] == [newest]
+    assert [row["Id"] for row in karbor.table("restore-list", "--limit", "1", "--marker", newest)] == [next_one]
+    assert karbor.table("restore-list", "--status", "fail") == []
+    assert karbor.table("restore-list", "--sort", "created_at:asc")[-1]["Id"] == newest
+    ids = [row["Id"] for row in karbor.table("restore-list", "--sort", "id:desc,status")]
+    assert ids == sorted(ids, reverse=True)
+
+
+def test_checkpoint_list_and_show_print_the_record(karbor: Karbor, protected: Protected) -> None:
+    """The plan has the name and the id that the client prints."""
+    id = protected.backup["checkpoint_id"]
+    known = protected.running.get(f"/providers/{PROVIDER}/checkpoints/{id}")["checkpoint"]
+    (row,) = karbor.table("checkpoint-list", PROVIDER, "--start_date", "2020-01-01")
+    assert row == {
+        "Id": id,
+        "Project id": PROJECT,
+        "Status": "available",
+        "Protection plan": f"Name: {known['protection_plan']['name']}\nId: {known['protection_plan']['id']}",
+        "Created at": known["created_at"],
+    }
+    assert karbor.table("checkpoint-list", PROVIDER, "--end_date", "2020-01-01") == []
+    shown = karbor.shown("checkpoint-show", PROVIDER, id)
+    assert json.loads(shown.pop("protection_plan")) == known["protection_plan"]
+    assert shown == {
+        name: "None" if value is None else value for name, value in known.items() if name != "protection_plan"
+    }
+
+
+def test_checkpoint_delete_deletes(karbor: Karbor, protected: Protected) -> None:
+    """The client reads the record first, deletes it, and is then told that there is none."""
+    running = protected.running
+    backup = running.wait_for_backup(running.begin_backup(protected.server_id))
+    assert karbor.run("checkpoint-delete", PROVIDER, backup["checkpoint_id"]).returncode == 0
+    until = time.monotonic() + 60
+    while (done := karbor.run("checkpoint-show", PROVIDER, backup["checkpoint_id"])).returncode == 0:
+        assert time.monotonic() < until, done.stdout
+    assert "CSBS.3001" in done.stderr
+    assert [row["Id"] for row in karbor.table("checkpoint-list", PROVIDER)] == [protected.backup["checkpoint_id"]]
+
+
+def test_the_client_shows_why_it_was_refused(karbor: Karbor, protected: Protected) -> None:
+    """It reads the first member of an error's body; what it shows names the code and the object."""
+    nobody = "00000000-0000-4000-8000-000000000000"
+    done = karbor.run("restore-create", PROVIDER, nobody, "--parameters-json", json.dumps(protected.parameters()))
+    assert done.returncode == 1
+    assert "CSBS.3001" in done.stderr
+    assert nobody in done.stderr
+    done = karbor.run("restore-show", nobody)
+    assert (done.returncode, "CSBS.6040" in done.stderr) == (1, True)
+    done = karbor.run("restore-list", token="rst_wrong")
+    assert (done.returncode, "Authentication failed" in done.stderr) == (1, True)
+
+
+_PROGRAM = """
+import json, sys, time
+from karborclient.v1.client import Client
+
+url, token, provider, checkpoint, parameters = sys.argv[1:]
+client = Client(url, token=token)
+restore = client.restores.create(provider, checkpoint, None, json.loads(parameters), None)
+while client.restores.get(restore.id).status == "in_progress":
+    time.sleep(0.05)
+found = client.restores.find(id=restore.id)
+record = client.checkpoints.get(provider, checkpoint)
+print(json.dumps({
+    "made": restore.to_dict(),
+    "found": found.to_dict(),
+    "equal": found == client.restores.get(restore.id),
+    "listed": [one.id for one in client.restores.list(search_opts={"status": "success"}, limit=1)],
+    "record": record.to_dict(),
+    "records": [one.to_dict() for one in client.checkpoints.list(provider)],
+    "plan": record.protection_plan["name"],
+}))
+"""
+
+
+def test_the_python_api_of_the_client_works(karbor: Karbor, protected: Protected) -> None:
+    """Objects it makes of answers are the answers."""
+    protected.damage()
+    running, checkpoint = protected.running, protected.backup["checkpoint_id"]
+    said = karbor.python(_PROGRAM, PROVIDER, checkpoint, json.dumps(protected.parameters()))
+    id = said["made"]["id"]
+    record = running.get(f"/providers/{PROVIDER}/checkpoints/{checkpoint}")["checkpoint"]
+    assert protected.contents() == protected.saved
+    assert said["made"]["status"] == "in_progress"
+    assert said["found"] == running.restore(id)
+    assert said["equal"] is True
+    assert said["listed"] == [id]
+    assert said["record"] == record
+    assert said["records"] == running.get(f"/providers/{PROVIDER}/checkpoints")["checkpoints"]
+    assert said["plan"] == record["protection_plan"]["name"]
