@@ -8,10 +8,11 @@ import random
 import tempfile
 from pathlib import Path
 
-from restead.domain.ids import ManifestId
-from restead.repository import Repository
 from tests.fakes.disks import FileDisk, MemoryDisk
 from tests.repository.house import PROJECT, House
+
+from restead.domain.ids import ManifestId
+from restead.repository import Repository
 
 LARGEST = 700_000  # bytes of a disk: more than one leaf page of 512-byte chunks
 
@@ -23,7 +24,7 @@ class History:
         self.seed = seed
         self._random = random.Random(seed)
         self._folder = folder
-        chunk_size = self._random.choice([512, 1024, 4096, 4096, 65536])
+        chunk_size = self._random.choice([512, 512, 1024, 4096, 4096, 4096, 65536, 262144])
         self.house = House(folder, chunk_size=chunk_size, threads=self._random.choice([1, 2, 3]))
         self._repository: Repository = self.house.repository
         self._on_files = self._random.random() < 0.25

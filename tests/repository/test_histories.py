@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from tests.repository.history import live_through
 
 WANTED = int(os.environ.get("RESTEAD_FUZZ", "2000"))

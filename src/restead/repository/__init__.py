@@ -33,9 +33,10 @@ from restead.repository.log import ManifestEntry, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
 from restead.repository.repository import CHUNK_SIZE, Repository
+from restead.repository.scrub import scrub
 from restead.repository.session import Saved, Session, Window
 
 __all__ = [
     "CHUNK_SIZE", "Count", "DiskDescription", "KeyFile", "Keyring", "Manifest", "ManifestEntry", "Passphrase",
-    "Progress", "RecoveryKey", "Repository", "Saved", "Secret", "Session", "SessionState", "Window",
+    "Progress", "RecoveryKey", "Repository", "Saved", "Secret", "Session", "SessionState", "Window", "scrub",
 ]  # fmt: skip

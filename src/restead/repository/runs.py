@@ -8,6 +8,7 @@ was written is `BrokenRun`, and the whole cache is made again.
 
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -83,18 +84,21 @@ class Run:
         at = self._first_block(name)
         found: list[Place] = []
         while at < self._blocks:
-            records = self._read(at)
-            mine = [record for record in records if record.startswith(name)]
-            found += [Hint.decode(record).place for record in mine]
-            if records[-1][:NAME_SIZE] > name:
+            block = self._read(at)
+            here = bisect_left(range(block.count), name, key=block.name)
+            while here < block.count and block.name(here) == name:
+                found.append(Hint.decode(block.record(here)).place)
+                here += 1
+            if here < block.count:
                 break
-            at += 1
+            at += 1  # a name with many places may go on in the next block
         return found
 
     def records(self) -> Iterator[bytes]:
         """Yield all encoded entries in order.  Raises BrokenRun."""
         for at in range(self._blocks):
-            yield from self._read(at)
+            block = self._read(at)
+            yield from map(block.record, range(block.count))
 
     def _first_block(self, name: bytes) -> int:
         """Return the first block whose last name is not below *name*; the number of blocks if there is none."""
@@ -105,22 +109,39 @@ class Run:
                 break
             guess = low + (wanted - below) * (high - low) // max(above - below, 1) if attempt < 8 else (low + high) // 2
             guess = min(max(guess, low), high - 1)
-            records = self._read(guess)
-            if records[-1][:NAME_SIZE] < name:
-                low, below = guess + 1, _number(records[-1])
-            elif records[0][:NAME_SIZE] < name:
+            block = self._read(guess)
+            if (last := block.name(block.count - 1)) < name:
+                low, below = guess + 1, _number(last)
+            elif (first := block.name(0)) < name:
                 return guess
             else:
-                high, above = guess, _number(records[0])
+                high, above = guess, _number(first)
         return low
 
-    def _read(self, at: int) -> list[bytes]:
+    def _read(self, at: int) -> "_Block":
         block = os.pread(self._fd, _BLOCK, at * _BLOCK)
         body = block[:-_DIGEST]
         if len(block) != _BLOCK or blake3(body).digest() != block[-_DIGEST:]:
             raise BrokenRun(f"{self.path}: block {at} is not as it was written")
-        count = int.from_bytes(body[:2], "big")
-        return [body[2 + n * ENTRY_SIZE : 2 + (n + 1) * ENTRY_SIZE] for n in range(count)]
+        return _Block(body)
+
+
+class _Block:
+    """The entries of one block, cut out only when they are asked for."""
+
+    __slots__ = ("_body", "count")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.count = int.from_bytes(body[:2], "big")  # at least one
+
+    def record(self, at: int) -> bytes:
+        start = 2 + at * ENTRY_SIZE
+        return self._body[start : start + ENTRY_SIZE]
+
+    def name(self, at: int) -> bytes:
+        start = 2 + at * ENTRY_SIZE
+        return self._body[start : start + NAME_SIZE]
 
 
 def _number(name: bytes) -> int:

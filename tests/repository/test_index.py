@@ -1,0 +1,201 @@
+"""The index: looked up without being loaded, made again when it is lost, and never believed too much."""
+
+import os
+import random
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from tests.fakes.disks import MemoryDisk
+from tests.repository.house import House
+
+from restead.domain.errors import Damaged
+from restead.repository.cache import IndexCache
+from restead.repository.chunk import Form
+from restead.repository.index import decode_run, encode_run
+from restead.repository.pack import Place
+from restead.repository.runs import BrokenRun, Hint, Run, write_run
+
+
+def hints(count: int, seed: int = 1) -> list[Hint]:
+    source = random.Random(seed)
+    packs = [source.randbytes(32) for _ in range(count // 200 + 1)]
+    return [
+        Hint(source.randbytes(32), Place(source.choice(packs), 48 + n, 100, 4096, Form(n % 2))) for n in range(count)
+    ]
+
+
+def run_of(folder: Path, found: list[Hint]) -> Run:
+    path = folder / f"run-{os.urandom(4).hex()}"
+    return Run(path, write_run(path, sorted(hint.encode() for hint in found)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 51, 52, 53, 104, 5000])
+def test_every_name_of_a_run_is_found_and_no_other(tmp_path: Path, count: int) -> None:
+    found = hints(count)
+    run = run_of(tmp_path, found)
+    for hint in found:
+        assert [hint.place] == run.find(hint.name)
+    for name in [bytes(32), b"\xff" * 32, *(hint.name for hint in hints(200, seed=2))]:
+        assert run.find(name) == []
+
+
+def test_names_that_are_not_evenly_spread_are_found_too(tmp_path: Path) -> None:
+    """An owner of the key could make such names; it must cost time at most."""
+    crowd = [Hint(bytes(20) + n.to_bytes(12, "big"), Place(bytes(32), n, 100, 4096, Form.RAW)) for n in range(3000)]
+    crowd += [Hint(b"\xff" * 20 + n.to_bytes(12, "big"), Place(bytes(32), n, 100, 4096, Form.RAW)) for n in range(300)]
+    run = run_of(tmp_path, crowd)
+    for hint in crowd[::7]:
+        assert [hint.place] == run.find(hint.name)
+    assert run.find(b"\x80" * 32) == []
+
+
+def test_a_name_that_is_stored_often_has_all_its_places(tmp_path: Path) -> None:
+    """More places than a block has room for."""
+    (one,) = hints(1)
+    places = [Place(bytes([n]) * 32, 48, 100, 4096, Form.ZSTD) for n in range(130)]
+    run = run_of(tmp_path, [Hint(one.name, place) for place in places] + hints(500, seed=3))
+    assert places == run.find(one.name)
+
+
+def test_a_million_names_are_looked_up_without_being_loaded(tmp_path: Path) -> None:
+    """Three reads of 4 KiB for each look-up, and no memory that grows with the index."""
+    count = 1_000_000
+    tail = bytes(32) + Place(b"", 48, 100, 4096, Form.RAW)[1].to_bytes(4, "big") + bytes(8) + b"\0"
+    names = sorted(os.urandom(32) for _ in range(count))
+    wanted = random.Random(5).sample(names, 2000)
+    path = tmp_path / "run"
+    run = Run(path, write_run(path, (name + tail for name in names)))
+    del names
+    reads = 0
+    really = run._read
+
+    def counted(at: int):  # type: ignore[no-untyped-def]
+        nonlocal reads
+        reads += 1
+        return really(at)
+
+    run._read = counted  # type: ignore[method-assign]
+    tracemalloc.start()
+    try:
+        assert all(len(run.find(name)) == 1 for name in wanted)
+        assert not any(run.find(os.urandom(32)) for _ in range(2000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20, peak
+    assert reads / 4000 < 5, reads
+
+
+def test_a_broken_block_of_the_cache_is_seen(tmp_path: Path) -> None:
+    found = hints(300)
+    run = run_of(tmp_path, found)
+    data = bytearray(run.path.read_bytes())
+    data[1000] ^= 1
+    run.path.write_bytes(data)
+    with pytest.raises(BrokenRun):
+        [run.find(hint.name) for hint in found]
+
+
+def test_an_index_object_says_what_was_put_into_it() -> None:
+    found = hints(1000)
+    assert sorted(found) == list(decode_run(encode_run(found), "index/x"))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 100, -1])
+def test_a_cut_index_object_is_damaged(cut: int) -> None:
+    with pytest.raises(Damaged, match="index/x"):
+        list(decode_run(encode_run(hints(10))[:cut], "index/x"))
+
+
+def test_merged_runs_hold_everything_and_stay_few(tmp_path: Path) -> None:
+    cache = IndexCache(tmp_path / "cache")
+    everything: list[Hint] = []
+    for n in range(60):
+        part = hints(random.Random(n).randint(1, 300), seed=100 + n)
+        cache.add(part, f"index/{n}")
+        everything += part
+    assert all([hint.place] == cache.find(hint.name) for hint in everything)
+    assert len(everything) == cache.entries
+    assert len(list((tmp_path / "cache").glob("run-*"))) < 12
+
+
+def test_two_openings_of_one_cache_see_each_other(tmp_path: Path) -> None:
+    one, other = IndexCache(tmp_path), IndexCache(tmp_path)
+    first, second = hints(100, seed=8), hints(100, seed=9)
+    one.add(first, "index/1")
+    other.add(second, "index/2")
+    one.match(frozenset({"index/1", "index/2"}), lambda name: pytest.fail(f"{name} was fetched again"))
+    assert all([hint.place] == one.find(hint.name) for hint in first + second)
+
+
+def test_an_index_object_that_is_no_longer_listed_is_forgotten(tmp_path: Path) -> None:
+    cache = IndexCache(tmp_path)
+    old, new = hints(100, seed=8), hints(100, seed=9)
+    cache.add(old, "index/1")
+    cache.match(frozenset({"index/2"}), lambda name: new)
+    assert cache.find(old[0].name) == []
+    assert [new[0].place] == cache.find(new[0].name)
+
+
+def test_a_cache_that_is_rubbish_is_made_again(tmp_path: Path) -> None:
+    """The cache may be lost, cut or overwritten at any time: backups and restores go on."""
+    house = House(tmp_path)
+    disk = MemoryDisk.of(random.Random(1).randbytes(200_000))
+    first = house.save(disk)
+    for number, spoil in enumerate((b"", b"rubbish", b"{}", None)):
+        for path in (tmp_path / "cache-1").rglob("*"):
+            if path.is_file() and "digest" not in path.name:
+                path.write_bytes(os.urandom(path.stat().st_size) if spoil is None else spoil)
+        repository = house.open(fresh_cache=False)
+        disk.write_at(number * 5000, b"again")
+        again = house.save(disk, first, repository=repository)
+        target = MemoryDisk(disk.size)
+        house.restore(again, target, repository=repository)
+        assert disk.data == target.data
+
+
+def test_a_lost_index_is_made_again_from_the_packs(tmp_path: Path) -> None:
+    """No index object is left; the packs' tables of contents know everything, and new index objects are stored."""
+    house = House(tmp_path)
+    disk = MemoryDisk.of(random.Random(1).randbytes(300_000))
+    first = house.save(disk)
+    disk.write_at(100_000, b"second day" * 1000)
+    second = house.save(disk, first)
+    for name, _ in list(house.store.list("index/")):
+        house.store.delete(name)
+    target = MemoryDisk(disk.size)
+    house.restore(second, target, repository=house.open())
+    assert disk.data == target.data
+    assert any(house.store.list("index/"))
+    saved = house.saved(disk, repository=house.open())[1]
+    assert saved.count.new == 0
+
+
+def test_what_is_known_is_not_stored_again(tmp_path: Path) -> None:
+    """Without a parent the index recognises every chunk; another project's are nobody's business."""
+    house = House(tmp_path)
+    data = random.Random(1).randbytes(1_000_000)
+    first = house.saved(MemoryDisk.of(data))[1]
+    again = house.saved(MemoryDisk.of(data), repository=house.open())[1]
+    assert (first.count.new, again.count.new) == (1_000_000, 0)
+    assert again.count.stored < 1000
+
+
+def test_an_unchanged_disk_with_a_parent_costs_no_look_up(tmp_path: Path) -> None:
+    house = House(tmp_path, chunk_size=512)
+    disk = MemoryDisk.of(random.Random(1).randbytes(1_200_000))
+    first = house.save(disk)
+    looked: list[bytes] = []
+    find = IndexCache.find
+
+    def noted(cache: IndexCache, name: bytes) -> list[Place]:
+        looked.append(name)
+        return find(cache, name)
+
+    IndexCache.find = noted  # type: ignore[method-assign]
+    try:
+        house.save(disk, first)
+    finally:
+        IndexCache.find = find  # type: ignore[method-assign]
+    assert len(looked) < 10, len(looked)  # root and pages of the parent, the new root
