@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import httpx2
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
@@ -39,7 +41,10 @@ def main() -> int:
     console.print(Text("  web-1 is back, every byte of it", "bold green") + ending)
     console.print()
     if picture is not None:
-        console.save_svg(str(picture), title="make demo")
+        # Without the fonts that rich would have the picture load from elsewhere: any monospaced one will do.
+        plain = re.sub(r"@font-face \{\{.*?\}\}|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        fonts = "Menlo, Consolas, DejaVu Sans Mono"
+        console.save_svg(str(picture), title="make demo", code_format=plain.replace("Fira Code", fonts))
     return 0
 
 
