@@ -71,7 +71,7 @@ def test_a_guest_that_does_not_boot_is_forced_after_the_grace(machines: ImagesCl
     machines.servers.start(PROJECT, server.id)
     began = time.monotonic()
     machines.servers.stop(PROJECT, server.id, grace=timedelta(seconds=0.5))
-    assert 0.5 <= time.monotonic() - began < 5
+    assert 0.5 <= time.monotonic() - began < 30
     assert status(machines, server) is ServerStatus.STOPPED
 
 

@@ -72,7 +72,7 @@ class QemuSwitch:
             devices = frozenset(disk.path for disk in definition.disks if backing_of(disk.path).is_device)
             launched = _launch(command_line(program, accel, definition, devices, places), places)
             try:
-                self._await_socket(definition, places, launched)
+                self._await_answer(definition, places, launched)
                 self._resume(definition, places, launched)
             except Unavailable:
                 launched.kill()
@@ -92,24 +92,28 @@ class QemuSwitch:
                                  f"at most {MAX_SOCKET_PATH} are possible: choose a shorter one")
         return self._accelerator.program()
 
-    def _await_socket(self, definition: ServerDefinition, places: Places, launched: "subprocess.Popen[bytes]") -> None:
-        until = time.monotonic() + _START_LIMIT
-        while not (places.socket.exists() and places.pidfile.exists()):
-            if launched.poll() is not None:
-                raise Unavailable(f"server {definition.id} did not start: QEMU ended with status {launched.returncode}",
-                                  detail=_complaints(places))
+    def _await_answer(self, definition: ServerDefinition, places: Places, launched: "subprocess.Popen[bytes]") -> None:
+        until, reason = time.monotonic() + _START_LIMIT, "its pidfile"
+        while launched.poll() is None:
+            try:
+                if places.pidfile.exists():
+                    self._say(definition, places, "query-status")
+                    return
+            except NoAnswer as error:  # its socket has a name a little before it listens
+                reason = f"an answer: {error}"
             if time.monotonic() > until:
-                raise Unavailable(f"server {definition.id} did not start: QEMU did not open its socket within "
-                                  f"{_START_LIMIT:g} s", detail=_complaints(places))
+                raise Unavailable(f"server {definition.id} did not start: QEMU did not give within {_START_LIMIT:g} s "
+                                  f"{reason}", detail=_complaints(places))
             time.sleep(0.005)
+        raise Unavailable(f"server {definition.id} did not start: QEMU ended with status {launched.returncode}",
+                          detail=_complaints(places))
 
     def _resume(
         self, definition: ServerDefinition, places: Places, launched: "subprocess.Popen[bytes] | None" = None
     ) -> None:
         """Let the guest run, whether it is new, was found paused, or runs already."""
         try:
-            self._say(definition, places, "cont")
-            status = self._say(definition, places, "query-status")
+            status = self._say(definition, places, "cont", "query-status")
         except NoAnswer as error:
             ended = _exit_status(launched) if launched is not None else None
             if ended == 0:
@@ -187,7 +191,7 @@ def _launch(command: list[str], places: Places) -> "subprocess.Popen[bytes]":
 
 def _exit_status(launched: "subprocess.Popen[bytes]") -> int | None:
     try:
-        return launched.wait(1.0)  # its socket closes a little before it ends
+        return launched.wait(_START_LIMIT)  # its socket closes before it has brought its disks to rest
     except subprocess.TimeoutExpired:
         return None
 
