@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from restead.api.auth import check_provider
+from restead.api.auth import PROVIDER_ID, check_provider
 from restead.api.body import parse
 from restead.domain.backup import SERVER_TYPE, BackupRequest, Tag
 from restead.domain.errors import InvalidRequest
@@ -111,7 +111,7 @@ class RestoreParameters(Shape):
 class RestoreShape(Shape):
     """A restoration task to be."""
 
-    provider_id: Text
+    provider_id: Annotated[Text, Field(json_schema_extra={"const": PROVIDER_ID})]
     checkpoint_id: Id
     restore_target: Text | None = None
     parameters: RestoreParameters
@@ -147,6 +147,15 @@ class RestorableEntry(Shape):
 
 class CapabilityRequest(Shape):
     """Exactly one of the two questions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "array"}}}
+                for name in ("check_protectable", "check_restorable")
+            ]
+        }
+    )
 
     check_protectable: Annotated[list[ProtectableEntry], Field(min_length=1, max_length=100)] | None = None
     check_restorable: Annotated[list[RestorableEntry], Field(min_length=1, max_length=100)] | None = None
