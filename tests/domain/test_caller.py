@@ -1,0 +1,42 @@
+"""Who may do what."""
+
+import pytest
+
+from restead.domain.caller import Action, Caller, Role
+from restead.domain.errors import Forbidden, InvalidRequest
+from restead.domain.ids import ProjectId, canonical_id, same_id
+from restead.domain.token import check_project
+
+P, Q = ProjectId("p"), ProjectId("q")
+_CHANGING = {Action.BACKUPS_CREATE, Action.BACKUPS_DELETE, Action.RESTORES_CREATE}
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("role", Role)
+def test_readers_change_nothing_and_only_administrators_leave_their_project(role: Role, action: Action) -> None:
+    caller = Caller("u", P, frozenset({role}))
+    for project in (P, Q):
+        allowed = (role is not Role.READER or action not in _CHANGING) and (project == P or role is Role.ADMIN)
+        if allowed:
+            caller.require(action, project)
+        else:
+            with pytest.raises(Forbidden):
+                caller.require(action, project)
+
+
+def test_a_caller_without_a_role_may_nothing() -> None:
+    with pytest.raises(Forbidden):
+        Caller("u", P, frozenset()).require(Action.BACKUPS_LIST, P)
+
+
+@pytest.mark.parametrize("text", ["", "a" * 65, "a b", "ä", "a\n", "a/b"])
+def test_text_that_no_project_can_have_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        check_project(text)
+
+
+def test_ids_that_are_uuids_are_the_same_in_any_case_and_others_are_not() -> None:
+    id = "EE27F809-6FB5-40ae-ac46-c932bb4ee8fe"
+    assert same_id(id, id.lower())
+    assert not same_id("Disk", "disk")
+    assert canonical_id("{" + id + "}") == "{" + id + "}"
