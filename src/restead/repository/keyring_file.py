@@ -102,8 +102,8 @@ class Locked:
             raise Damaged(f"{self.name} is sealed rightly but holds no keyring", detail=repr(error)) from error
 
 
-def encode(contents: Contents, keyring_secret: bytes) -> bytes:
-    """Return that version as it is stored."""
+def encode(contents: Contents, keyring_secret: bytes, header: Header | None = None) -> bytes:
+    """Return that version as it is stored, with a fresh salt unless a whole *header* is given."""
     clear = canonical(
         {
             "repository": contents.repository_id.hex(),
@@ -120,7 +120,7 @@ def encode(contents: Contents, keyring_secret: bytes) -> bytes:
             "projects": {project: _keys(keys) for project, keys in contents.projects.items()},
         }
     )
-    header = Header.fresh(Kind.KEYRING, 0)
+    header = header or Header.fresh(Kind.KEYRING, 0)
     head = header.encode() + _LENGTH.pack(len(clear)) + clear
     bound = associated_data(head, contents.repository_id, name_of(contents.number).encode())
     sealed = head + AESGCM(derive_key(keyring_secret, Kind.KEYRING, header.salt)).encrypt(_NONCE, body, bound)
