@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.drivers.crash_disk import CrashDisk, PowerCut
 
 from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ProjectId
-from restead.drivers.blobs import MemoryBlobs
+from restead.drivers.blobs import LocalBlobs, MemoryBlobs
 from restead.ports import Buffer
 from restead.repository.keyring import Cost, KeyFile, Keyring, Passphrase, RecoveryKey, Secret, WrappingKind
 
@@ -294,6 +295,33 @@ def test_a_cost_beyond_reason_is_refused_before_it_is_paid() -> None:
     dear = Wrapping("00" * 16, WrappingKind.PASSPHRASE, "", bytes(32), Cost(3, 9_999_999, 4), bytes(48))
     with pytest.raises(Damaged, match="9999999 KiB"):
         dear.unwrap(WORDS, bytes(16))
+
+
+@pytest.mark.parametrize("survives", [True, False])
+def test_keys_that_were_returned_outlive_a_power_cut(tmp_path: Path, survives: bool) -> None:
+    """Cut before every call; whoever got keys may have sealed with them."""
+    cut_at, finished = 0, False
+    while not finished:
+        cut_at += 1
+        before, after = tmp_path / f"{cut_at}-before", tmp_path / f"{cut_at}-after"
+        before.mkdir()
+        after.mkdir()
+        disk, got = CrashDisk(before, cut_at=cut_at), []
+        try:
+            keyring = Keyring.create(LocalBlobs(before, calls=disk), KeyFile(b"k" * 32), chunk_size=4096)
+            got.append(keyring.control)
+            got.append(keyring.project(ProjectId("p")))
+            finished = True
+        except PowerCut:
+            pass
+        disk.left_behind(after, lambda _: survives)
+        disk.close_all()
+        store = LocalBlobs(after)
+        if not got and not list(store.list("keyring/")):
+            continue  # nothing was promised, and a new one can be made
+        opened = Keyring.open(store, KeyFile(b"k" * 32))
+        assert [opened.control, opened.project(ProjectId("p"))][: len(got)] == got
+    assert cut_at > 15
 
 
 # Recovery keys

@@ -130,9 +130,8 @@ def _committed(state: State, event: Commit) -> State:
     session = state.sessions[event.session]
     made = _entries(state, event.session, event.manifests)
     moved = replace(session, phase=Phase.COMMITTED, manifests=tuple(made), pins=tuple(event.pins))
-    taken_over = [
-        id for id, entry in state.partial.items() if entry.session == event.session or id in session.reads
-    ]  # fmt: skip
+    partial = state.partial.items()
+    taken_over = [id for id, entry in partial if entry.session == event.session or id in session.reads]
     with_manifests = replace(state, manifests={**state.manifests, **made})
     return _without(_with_session(with_manifests, moved), taken_over)
 
@@ -173,7 +172,7 @@ def _with_holders(state: State, manifest: ManifestId, holders: frozenset[str]) -
 def _without(state: State, ids: Iterable[ManifestId]) -> State:
     """Drop manifests and partial ones; those that a session still needs are retained until it needs them no more."""
     gone = set(ids)
-    dropped = {id: entry for id, entry in {**state.partial, **state.manifests}.items() if id in gone}
+    dropped = {id: entries[id] for entries in (state.partial, state.manifests) for id in gone if id in entries}
     return _pruned(
         replace(
             state,
