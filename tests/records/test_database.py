@@ -1,0 +1,165 @@
+"""The database itself: shape, durability, isolation, errors."""
+
+import stat
+import threading
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from tests.records.rows import T0, add_backup, add_restore, server
+
+from restead.domain.errors import Damaged, InvalidRequest, Unavailable
+from restead.domain.ids import ServerId
+from restead.domain.listing import BackupFilter
+from restead.domain.restore import RestorePlan
+from restead.records import Records, backups, restores
+from restead.records.encoding import build, plain
+from restead.records.tables import metadata
+
+
+def test_the_migrations_make_the_tables_as_they_are_declared(records: Records) -> None:
+    with records.read() as tx:
+        assert compare_metadata(MigrationContext.configure(tx.connection), metadata) == []
+        indexes = sa.inspect(tx.connection).get_indexes("restores")
+    only_one = next(index for index in indexes if index["name"] == "uq_restores_under_way")
+    assert only_one["unique"]
+    assert "in_progress" in str(only_one["dialect_options"]["sqlite_where"])
+
+
+def test_migrating_again_changes_nothing(records: Records) -> None:
+    with records.begin() as tx:
+        add_backup(tx, "b")
+    records.migrate()
+    with records.read() as tx:
+        assert backups.backup(tx, server().project_id, "b").id == "b"
+
+
+def test_records_of_a_newer_release_are_refused(records: Records) -> None:
+    with records.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(InvalidRequest, match="9999"):
+        records.migrate()
+
+
+def test_a_commit_is_synchronous_and_foreign_keys_hold(records: Records) -> None:
+    with records.read() as tx:
+        pragma = {name: tx.connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                  for name in ("synchronous", "journal_mode", "foreign_keys")}  # fmt: skip
+    assert pragma == {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1}
+
+
+def test_the_files_are_private(tmp_path: Path) -> None:
+    records = Records.open(f"sqlite:///{tmp_path}/r.db")
+    records.migrate()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert len(modes) == 3
+    assert set(modes.values()) == {0o600}
+    records.close()
+
+
+def test_an_exception_leaves_nothing_of_its_transaction(records: Records) -> None:
+    def fail_in_the_middle() -> None:
+        with records.begin() as tx:
+            add_backup(tx, "b")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_in_the_middle()
+    with records.read() as tx:
+        assert backups.count(tx, None, BackupFilter()) == 0
+
+
+def test_a_check_and_the_change_that_follows_are_one(records: Records) -> None:
+    """Eight threads each add a backup if there are fewer than three: there are never more."""
+
+    def add(number: int) -> None:
+        with records.begin() as tx:
+            if backups.count(tx, None, BackupFilter()) < 3:
+                add_backup(tx, f"b{number}")
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with records.read() as tx:
+        assert backups.count(tx, None, BackupFilter()) == 3
+
+
+def test_one_backup_and_one_restore_of_a_server_at_a_time(records: Records) -> None:
+    """Whatever the code above believes: the index refuses."""
+    with records.begin() as tx:
+        backup = add_backup(tx, "b1")
+        add_backup(tx, "b2", server(), protected=False)
+    with pytest.raises(sa.exc.IntegrityError), records.begin() as tx:
+        add_backup(tx, "b3", server(), protected=False)
+    with records.begin() as tx:
+        add_restore(tx, "r1", backup)
+    with pytest.raises(sa.exc.IntegrityError), records.begin() as tx:
+        add_restore(tx, "r2", backup)
+
+
+def test_a_database_that_is_none_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "r.db").write_bytes(b"this is no database" * 100)
+    records = Records.open(f"sqlite:///{tmp_path}/r.db")
+    with pytest.raises(Damaged):
+        records.migrate()
+    records.close()
+
+
+def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    records = Records.open(f"sqlite:///{tmp_path}/r.db")
+    (tmp_path / "r.db").unlink()
+    (tmp_path / "r.db").mkdir()
+    with pytest.raises(Unavailable):
+        records.migrate()
+
+
+def test_a_plan_comes_back_as_it_was_stored(records: Records) -> None:
+    """Dataclasses, enums, tuples, numbers beyond 32 bits, and what a driver wrote down."""
+    onto = server("t", memory=2**40, zone="z")
+    with records.begin() as tx:
+        restore = add_restore(tx, "r", add_backup(tx, "b"), onto)
+    with records.read() as tx:
+        assert restores.plan(tx, restore.id).server == onto
+        assert restores.restore(tx, onto.project_id, restore.id) == restore
+
+
+def test_times_are_aware_and_exact(records: Records) -> None:
+    at = datetime(2026, 3, 2, 12, 0, 0, 1, tzinfo=UTC)
+    with records.begin() as tx:
+        backup = add_backup(tx, "b", protected_at=at)
+    assert (backup.created_at, backup.protected_at) == (T0, T0)
+    with records.read() as tx:
+        assert backups.backup(tx, backup.project_id, backup.id).created_at.utcoffset() is not None
+
+
+@dataclass(frozen=True)
+class _Newer:
+    id: ServerId
+    added: int = 7
+
+
+def test_a_row_of_an_older_release_takes_the_defaults() -> None:
+    assert build(_Newer, {"id": "s"}) == _Newer(ServerId("s"), 7)
+
+
+def test_every_member_of_a_plan_survives_json() -> None:
+    """A field of a type that the encoding does not know would come back as something else."""
+
+    def kinds(value: object) -> object:
+        if isinstance(value, tuple):
+            return [kinds(item) for item in value]
+        if hasattr(value, "__dataclass_fields__"):
+            return {field.name: kinds(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
+        return type(value) if isinstance(value, Enum | int | str | dict) else value
+
+    before = server()
+    after = build(type(before), plain(before))
+    assert (kinds(after), after) == (kinds(before), before)
+    assert RestorePlan.__dataclass_fields__.keys() == {"backup_id", "checkpoint_id", "server", "volumes", "power_on"}
