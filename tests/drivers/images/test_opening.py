@@ -1,6 +1,8 @@
 """A disk opens for us alone, or not at all; the other side is QEMU's own tools, and processes that know no locks."""
 
+import fcntl
 import os
+import struct
 import subprocess
 import threading
 import time
@@ -85,6 +87,21 @@ def test_a_disk_that_somebody_writes_without_locks_does_not_open(
                 pass
     with disk.open("rb"), target_of(images, server):  # readers see it change, but that is their affair
         pass
+
+
+def test_each_mark_of_a_qemu_that_tolerates_others_is_seen(images: ImagesCloud, server: Server, disk: Path) -> None:
+    """A QEMU with a shared disk marks that it writes (byte 101) and refuses nobody; one that refuses may be idle."""
+    for byte, openings in ((101, (target_of, source_of)), (103, (target_of, source_of)), (100, (target_of,)),
+                           (200, (target_of, source_of)), (201, (target_of,))):  # fmt: skip
+        fd = os.open(disk, os.O_RDONLY)
+        try:
+            mark = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, mark)
+            for opening in openings:
+                with pytest.raises(Unavailable, match="image lock"), opening(images, server):
+                    pass
+        finally:
+            os.close(fd)
 
 
 def test_a_refusal_is_not_believed_at_once(images: ImagesCloud, server: Server, disk: Path) -> None:

@@ -3,9 +3,9 @@
 import json
 import os
 import stat
-import subprocess
-import sys
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,16 +198,23 @@ def test_a_definition_that_was_broken_is_damaged(desk: Desk) -> None:
 
 
 def test_of_many_who_add_one_disk_at_once_one_succeeds(desk: Desk) -> None:
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from restead.drivers.images.registry import Registry\n"
-        "from restead.drivers.images.definition import *\n"
-        "Registry(Path(sys.argv[1])).add(ServerDefinition('s', 'p', (DiskDefinition(Path(sys.argv[2])),)))\n"
-    )
-    command = [sys.executable, "-c", program, str(desk.folder / "servers"), str(desk.disk.path)]
-    racers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(4)]
-    assert sorted(racer.wait(60) for racer in racers) == [0, 1, 1, 1]
-    assert len(desk.registry.definitions()) == 1
+    """Each with a registry of its own, as processes have."""
+    together = threading.Barrier(6)
+
+    def add(number: int) -> bool:
+        registry = Registry(desk.folder / "servers")
+        together.wait(20)
+        try:
+            registry.add(replace(desk.good, name=f"web-{number}"))
+        except InvalidRequest:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as racers:
+        for _ in range(5):
+            assert sorted(racers.map(add, range(6))) == [False] * 5 + [True]
+            (added,) = desk.registry.definitions()
+            desk.registry.remove(added.id)
 
 
 def test_the_text_of_a_disk_is_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
