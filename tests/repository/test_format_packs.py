@@ -85,7 +85,8 @@ def test_the_decoder_restores_the_vectors_disk() -> None:
     stored = {VECTORS[kind]["object"]: bytes.fromhex(VECTORS[kind]["bytes"]) for kind in ("pack", "index")}
     folder.get = stored.__getitem__  # type: ignore[method-assign]
     folder.names = lambda prefix: [name for name in stored if name.startswith(prefix)]  # type: ignore[method-assign]
-    ring = Keyring(bytes.fromhex(VECTORS["repository_id"]), 512, {}, {"p": (keys().name_key, dict(keys().sealing_keys))})
+    ours = {"p": (keys().name_key, dict(keys().sealing_keys))}
+    ring = Keyring(bytes.fromhex(VECTORS["repository_id"]), 512, {}, ours)
     project = Project(folder, ring, "p")
     assert project.disk(bytes.fromhex(VECTORS["disk"]["root"]))[0].hex() == VECTORS["disk"]["bytes"]
     assert {(name, place) for name, (_, place) in project.places.items()} == set(project.index())
