@@ -13,7 +13,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from demo.stage import NotProven, Stage
+from demo.stage import WIDEST, NotProven, Stage
 from demo.story import tell
 
 
@@ -22,7 +22,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--picture", type=Path, help="write what the terminal showed to this SVG file")
     picture: Path | None = parser.parse_args().picture
-    console = Console(highlight=False, record=picture is not None, width=100 if picture else None)
+    console = Console(highlight=False, record=picture is not None)
+    if picture is not None or not console.is_terminal:
+        console.width = WIDEST
     folder = Path(tempfile.mkdtemp(prefix="restead-demo-"))
     stage = Stage(console)
     try:

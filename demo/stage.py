@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 _TITLE = 26  # characters of a step's first column
-_WIDEST = 100  # characters of a line, however wide the terminal is
+WIDEST = 100  # characters of a line, however wide the terminal is
 
 
 class NotProven(Exception):
@@ -64,13 +64,14 @@ class Stage:
 
     def done(self, step: Step, seconds: float) -> None:
         took = f"{seconds:6.1f} s"
-        room = min(self.console.width, _WIDEST) - _TITLE - len(took) - 6
+        room = min(self.console.width, WIDEST) - _TITLE - len(took) - 6
         line = Text("  ✓ ", "green") + Text(step.title.ljust(_TITLE)) + Text(step.said.ljust(room), "dim")
         self.console.print(line + Text(took, "dim"), soft_wrap=True)
 
     def leave_out(self, what: str, why: str) -> None:
         self.left_out.append(what)
-        self.console.print(Text("  – ", "yellow") + Text(what.ljust(_TITLE)) + Text(f"left out: {why}", "yellow"))
+        line = Text("  – ", "yellow") + Text(what.ljust(_TITLE)) + Text(f"left out: {why}", "yellow")
+        self.console.print(line, soft_wrap=True)
 
     def quote(self, text: str) -> None:
         self.console.print()

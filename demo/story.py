@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from demo import disks
@@ -210,12 +210,14 @@ def _watch(stage: Stage, service: Service, accepted: Json) -> Json:
     found = accepted
     bar = Progress(
         TextColumn("    "), BarColumn(44), TextColumn("{task.percentage:>3.0f} %"), DownloadColumn(binary_units=True),
-        TransferSpeedColumn(), console=stage.console,
+        TextColumn("[dim]{task.fields[rate]}"), console=stage.console,
     )  # fmt: skip
     with bar:
-        task = bar.add_task("restore", total=accepted["stats"]["total"])
+        task = bar.add_task("restore", total=accepted["stats"]["total"], rate="")
         for found in service.follow(f"/restores/{accepted['id']}", "restore", "in_progress"):
-            bar.update(task, completed=found["stats"]["total"] * found["progress"] // 100)
+            stats = found["stats"]
+            rate = f"{stats['bytes_per_second'] / disks.MIB:,.0f} MiB/s"
+            bar.update(task, completed=stats["total"] * found["progress"] // 100, rate=rate)
     return found
 
 
