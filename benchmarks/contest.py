@@ -3,14 +3,15 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
-from benchmarks.disks import MIB, data_extents, make_disk, make_next_day
+from benchmarks.disks import DISK, MIB, data_extents, make_disk, make_next_day
 from benchmarks.measure import Cost, run
-from benchmarks.tools import DISK, Repository, Tool
+from benchmarks.tools import Repository, Tool
 
 
 class Step(StrEnum):
@@ -77,7 +78,17 @@ def hold(kind: str, size: int, seed: int, rounds: int, tools: Sequence[Tool], me
 
 
 def _hold_round(contest: Contest, tools: Sequence[Tool], days: Sequence[Path], memory: Path, target: Path) -> None:
-    repositories = {tool.name: tool.at(_fresh(memory / tool.name)) for tool in tools}
+    with ExitStack() as stack:
+        repositories: dict[str, Repository] = {}
+        for tool in tools:
+            repositories[tool.name] = tool.at(_fresh(memory / tool.name))
+            stack.callback(repositories[tool.name].close)
+        _do_steps(contest, repositories, days, target)
+    for tool in tools:
+        shutil.rmtree(memory / tool.name)
+
+
+def _do_steps(contest: Contest, repositories: dict[str, Repository], days: Sequence[Path], target: Path) -> None:
     sizes: dict[str, int] = {}
     for step in Step:
         day = days[0] if step in (Step.FULL, Step.VERIFY) else days[1]
@@ -88,7 +99,6 @@ def _hold_round(contest: Contest, tools: Sequence[Tool], days: Sequence[Path], m
     for name, repository in repositories.items():
         if repository.place:
             contest.scores[name].stored.append((sizes[name], _stored(repository)))
-        shutil.rmtree(memory / name)
 
 
 def _measure(score: Score, step: Step, repository: Repository, day: Path, target: Path) -> None:

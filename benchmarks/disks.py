@@ -27,6 +27,7 @@ MIB = 1 << 20
 PIECE = 64 << 10  # bytes: the unit in which days differ
 PAGE = 16 << 10  # bytes: a database page
 KINDS = ("sys", "db")
+DISK = "disk.img"  # name of a disk in the folder of its day, and where it is restored
 
 _FILL, _MEDIA = 0.60, 0.10  # share of a sys disk that holds files; share that holds incompressible ones
 _FOLDERS = ("/usr/bin", "/usr/lib", "/usr/share", "/usr/sbin", "/usr/include", "/etc", "/var/lib/dpkg")

@@ -32,14 +32,18 @@ def judge(contest: Contest) -> Iterator[Verdict]:
     ours = contest.scores["restead"]
     for step, peers in _SPEED[contest.kind].items():
         for peer, least in peers.items():
-            theirs = [s for name in _PEERS[peer] if (s := contest.scores[name].seconds(step)) is not None]
+            theirs = [s for name in _PEERS[peer] if (s := _score(contest, name).seconds(step)) is not None]
             mine = ours.seconds(step)
             if theirs and mine:
                 ratio = min(theirs) / mine
                 yield Verdict(ratio >= least, f"{step}: {ratio:.2f} × as fast as {peer}, expected {least:g} ×")
-    yield from _judge_sizes(ours, contest.scores["restic"])
+    yield from _judge_sizes(ours, _score(contest, "restic"))
     peak = max((cost.peak for costs in ours.costs.values() for cost in costs), default=0) / (1 << 20)
     yield Verdict(peak <= _PEAK, f"peak memory {peak:.0f} MiB, expected at most {_PEAK}")
+
+
+def _score(contest: Contest, name: str) -> Score:
+    return contest.scores.get(name) or Score()
 
 
 def _judge_sizes(ours: Score, restic: Score) -> Iterator[Verdict]:

@@ -13,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.disks import DISK
 from benchmarks.measure import Command
-
-DISK = "disk.img"  # name of the disk in the folder of each day, and where it is restored
+from benchmarks.service import ServiceRepository
 
 _ROOT = Path(__file__).parent.parent
 
@@ -38,6 +38,10 @@ class Repository(Protocol):
         """The folder in which everything is that must be kept."""
         ...
 
+    def close(self) -> None:
+        """Leave nothing running."""
+        ...
+
     def backup(self, day: Path) -> Command | None:
         """Save the disk in folder *day*."""
         ...
@@ -51,7 +55,14 @@ class Repository(Protocol):
         ...
 
 
-class ResteadRepository:
+class Still:
+    """A tool of which nothing runs between two steps."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+class ResteadRepository(Still):
     """restead's own repository, through the doors that its service uses."""
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +83,7 @@ class ResteadRepository:
         return self._command("verify")
 
 
-class ResticRepository:
+class ResticRepository(Still):
     def __init__(self, folder: Path) -> None:
         self.place = folder / "repository"
         self._folder = folder
@@ -96,7 +107,7 @@ class ResticRepository:
         return self._command(self._folder, "check", "--read-data")
 
 
-class BorgRepository:
+class BorgRepository(Still):
     def __init__(self, folder: Path, chunk: int) -> None:
         self.place = folder / "repository"
         self._folder = folder
@@ -122,7 +133,7 @@ class BorgRepository:
         return self._command(self._folder, "check", "--verify-data")
 
 
-class Copies:
+class Copies(Still):
     """A tool that only copies."""
 
     place = None
@@ -164,10 +175,12 @@ def _version(program: str, *arguments: str) -> str:
 
 def all_tools() -> list[Tool]:
     """Return restead and its peers, installed or not."""
+    ours = version("restead")
     restic, borg = _version("restic", "version"), _version("borg", "--version")
     copy, direct = _version("cp", "--version"), _version("dd", "--version")
     return [
-        Tool("restead", version("restead"), "256 KiB chunks, zstd 1, AES-256-GCM, key file", ResteadRepository),
+        Tool("restead", ours, "256 KiB chunks, zstd 1, AES-256-GCM, key file", ResteadRepository),
+        Tool("restead serve", ours, "the same, asked through the API of a running service", ServiceRepository),
         Tool("restic", restic, "its defaults: zstd, AES-256-CTR with Poly1305, password", ResticRepository),
         Tool("borg 1M", borg, "fixed chunks of 1 MiB, zstd 1, repokey", lambda at: BorgRepository(at, 1 << 20)),
         Tool("borg 256K", borg, "fixed chunks of 256 KiB, zstd 1, repokey", lambda at: BorgRepository(at, 256 << 10)),
