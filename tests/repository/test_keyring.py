@@ -399,6 +399,12 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="exists already"):
         KeyFile.create(tmp_path / "key")
     assert KeyFile.read(tmp_path / "key") == made
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_key_file_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"key file .*/key cannot be made: No such file or directory"):
+        KeyFile.create(tmp_path / "missing" / "key")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o601, 0o610, 0o777])

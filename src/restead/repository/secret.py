@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from restead.domain.errors import InvalidRequest
+from restead.domain.errors import InvalidRequest, Unavailable
 
 SECRET_SIZE = 32
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # base32, RFC 4648
@@ -49,16 +49,20 @@ class KeyFile:
 
         Raises:
             InvalidRequest: something stands there already: a key is never overwritten.
+            Unavailable: the folder is missing, full or not ours.
         """
         secret = os.urandom(SECRET_SIZE)
+        # Complete before it has its name: a power cut must not leave an empty key file that nothing replaces.
+        draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
         try:
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            _write(draft, secret)
+            os.link(draft, path)
         except FileExistsError:
             raise InvalidRequest(f"key file {path} exists already") from None
-        with open(fd, "wb") as file:
-            file.write(secret)
-            file.flush()
-            os.fsync(fd)
+        except OSError as error:
+            raise Unavailable(f"key file {path} cannot be made: {error.strerror}", detail=str(error)) from error
+        finally:
+            draft.unlink(missing_ok=True)
         _sync_folder(path.parent)
         return cls(secret)
 
@@ -143,6 +147,14 @@ def _sum(secret: bytes) -> str:
 
 def _bytes_of(letters: str) -> bytes:
     return base64.b32decode(letters + "====")
+
+
+def _write(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
 
 
 def _sync_folder(path: Path) -> None:

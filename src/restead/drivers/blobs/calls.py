@@ -42,7 +42,10 @@ class Calls:
     def sweep(self, folder: Path) -> None:
         """Remove named blank files whose makers died."""
         for path in folder.iterdir():
-            fd = os.open(path, _FLAGS | os.O_RDONLY)
+            try:
+                fd = os.open(path, _FLAGS | os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # its maker has done with it
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink(missing_ok=True)
