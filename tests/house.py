@@ -48,6 +48,7 @@ class House:
         self.caller = Caller("u1", PROJECT, frozenset({Role.MEMBER}))
         self.admin = Caller("root", ProjectId("admin"), frozenset({Role.ADMIN}))
         self.reader = Caller("r1", PROJECT, frozenset({Role.READER}))
+        self.untouched: dict[str, object] = {}  # a dump, for tests that something has not changed
         self._rules = rules
         Repository.create(self.store, _SECRET, chunk_size=chunk_size)
         self.power = Power()
