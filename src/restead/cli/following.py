@@ -39,9 +39,13 @@ def tell_end(restore: Json) -> None:
             f"{size(stats['zeroed'])} zeroed, {size(stats['verified'])} proven{rate}{_took(restore)}"
         )
         return
-    say(f"the restore failed: {restore['fail_code'].get('Description', 'see the reasons below')}")
+    why = restore["fail_code"].get("Description", "see below")
+    say(f"the restore failed: {why}")
     for part, reason in restore["resources_reason"].items():
-        say(f"  {part.rpartition('#')[2]}: {reason}")
+        if reason != why:
+            say(f"  {part.rpartition('#')[2]}: {reason}")
+    for volume in restore["volumes"]:
+        say(f"  disk {volume['volume_id']}: {volume['outcome']}")
     for volume in restore["volumes"]:
         for offset, length in volume["ranges"]:
             say(f"  disk {volume['volume_id']}: bytes {offset} to {offset + length} are not what they should be")
