@@ -41,6 +41,7 @@ demo: .venv/.run
 
 test: .venv/.dev
 	@scripts/system-packages test
+	@scripts/judges
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long"
 
 test-long: .venv/.dev
@@ -60,7 +61,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks
 
 fuzz: .venv/.dev
-	RESTEAD_FUZZ=$(N) $(BIN)/python -m pytest -n $(JOBS) -m "not long" -k fuzz --timeout 0 tests/repository
+	RESTEAD_FUZZ=$(N) $(BIN)/python -m pytest -n $(JOBS) tests/repository/test_histories.py
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-judges .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
