@@ -46,6 +46,10 @@ def work_together(threads: int, items: Iterator[Item], work: Callable[[int, Iter
             raise
 
     with ThreadPoolExecutor(threads, thread_name_prefix="crew") as pool:
-        futures = [pool.submit(labour, number) for number in range(threads)]
-        wait(futures)
+        try:
+            futures = [pool.submit(labour, number) for number in range(threads)]
+            wait(futures)
+        except BaseException:  # somebody interrupts who waits here
+            shared.stop()
+            raise
     return [future.result() for future in futures]

@@ -83,9 +83,12 @@ class Log:
             Damaged: an entry is damaged, missing or of another history than this log has seen before.
         """
         with self._lock:
-            state = self._begun()
+            state = begun = self._begun()
             while (entry := self._read(state.head + 1)) is not None:
                 state = self._follow(state, *entry)
+            if state is begun and state.head and self._stored_digest(state.head) != state.digest:
+                # Nothing new follows on it, so nothing else would tell that the store was put back under us.
+                raise Damaged(_replaced(state.head))
             self._witness.keep(state.head, state.digest)
             self._put_snapshot()
             return state
@@ -186,7 +189,7 @@ class Log:
     def _check_witness(self) -> None:
         number, digest = self._witness.newest()
         if number and self._stored_digest(number) != digest:
-            raise Damaged(f"{_name(number)} is not what was seen here before: the store shows another history")
+            raise Damaged(_replaced(number))
 
     def _check_gaps(self, head: int) -> None:
         """Raise Damaged if an entry is listed that a replay would never reach.
@@ -237,6 +240,10 @@ def _next(state: State, entry: Entry, digest: bytes) -> State:
     if entry.previous != state.digest:
         raise Damaged(f"{_name(state.head + 1)} does not follow on {_name(state.head)}: the history has been forked")
     return rules.after(state, state.head + 1, digest, entry.event)
+
+
+def _replaced(number: int) -> str:
+    return f"{_name(number)} is not what was seen here before: the store shows another history"
 
 
 def _name(number: int) -> str:

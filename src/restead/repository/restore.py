@@ -2,8 +2,8 @@
 
 Threads draw units of 2 MiB in disk order.  A unit's chunks are fetched with few large reads, authenticated, checked
 against their names, and only then written, neighbours by one write.  Zeroes are made zero where the target may hold
-data, also behind the backup's end.  At the end the root's name is computed anew from what was written: a unit that
-was left out, or put where it does not belong, cannot end as success.
+data, also behind the backup's end.  At the end the root's name is computed anew from what was written where: a
+unit that was left out, or written or zeroed in part, cannot end as success.
 """
 
 from collections.abc import Callable, Iterator
@@ -117,7 +117,11 @@ class Restoring:
             self._report.done(thread, work.length)
 
     def _write(self, thread: int, work: Work, unit: Aligned, fetcher: Fetcher) -> None:
-        """Fetch the chunks of a unit, write them, and note the names of what was written."""
+        """Fetch the chunks of a unit, write them, and note the names of what was written.
+
+        A chunk's bytes were compared with its name in the very memory that they are written from: they are not
+        hashed again.  What is noted is where they went.
+        """
         chunk, count = self._root.chunk_size, self._report.counts[thread]
         proven = bytearray(len(work.names))
         runs = list(_runs(work, chunk))
@@ -126,10 +130,9 @@ class Restoring:
             if zero:
                 self._make_zero(thread, work.offset + start, end - start)
                 continue
-            for begin in range(start, end, chunk):
-                name = self._reader.names.chunk(unit.view[begin : min(begin + chunk, end)])
-                proven[begin // chunk * NAME_SIZE : (begin // chunk + 1) * NAME_SIZE] = name
             self._target.write_at(work.offset + start, unit.view[start:end])
+            written = slice(start // chunk * NAME_SIZE, -(-end // chunk) * NAME_SIZE)
+            proven[written] = work.names[written]
             count.read += end - start
             count.written += end - start
         self._proof.put(work.offset // chunk, bytes(proven), _keep_nothing)

@@ -25,6 +25,7 @@ _BLOCK = 4096
 _DIGEST = 32
 _PER_BLOCK = (_BLOCK - _DIGEST - 2) // ENTRY_SIZE
 _SPAN = 1 << 64
+_KEPT = 256  # blocks: 1 MiB for each run
 
 
 class BrokenRun(Exception):
@@ -66,6 +67,7 @@ class Run:
         self.path = path
         self.count = count  # entries
         self._blocks = -(-count // _PER_BLOCK)
+        self._kept: dict[int, _Block] = {}  # checked already: all of a small run, little of a large one
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -97,7 +99,7 @@ class Run:
     def records(self) -> Iterator[bytes]:
         """Yield all encoded entries in order.  Raises BrokenRun."""
         for at in range(self._blocks):
-            block = self._read(at)
+            block = self._read_anew(at)
             yield from map(block.record, range(block.count))
 
     def _first_block(self, name: bytes) -> int:
@@ -119,6 +121,15 @@ class Run:
         return low
 
     def _read(self, at: int) -> "_Block":
+        found = self._kept.get(at)
+        if found is None:
+            found = self._read_anew(at)
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[at] = found
+        return found
+
+    def _read_anew(self, at: int) -> "_Block":
         block = os.pread(self._fd, _BLOCK, at * _BLOCK)
         body = block[:-_DIGEST]
         if len(block) != _BLOCK or blake3(body).digest() != block[-_DIGEST:]:
