@@ -212,6 +212,21 @@ def test_another_history_is_found_by_who_kept_a_digest(tmp_path: Path) -> None:
         the_log(others, tmp_path / "witness").refresh()
 
 
+def test_a_store_that_is_put_back_while_we_run_is_found() -> None:
+    store = MemoryBlobs()
+    log = filled(store)
+    last = store.get("log/12")
+    store.delete("log/12")
+    with pytest.raises(Damaged, match="log/12 is missing, though it was there before"):
+        log.refresh()
+    store.put("log/12", objects()[0]["log/12"])
+    with pytest.raises(Damaged, match="log/12 is not what was seen here before"):
+        log.refresh()
+    store.delete("log/12")
+    store.put("log/12", last)
+    assert log.refresh().head == 12
+
+
 def test_the_witness_follows_every_append(tmp_path: Path) -> None:
     store = MemoryBlobs()
     log = the_log(store, tmp_path / "witness")
