@@ -181,7 +181,6 @@ def _is_error(base: ast.expr) -> bool:
 def test_every_error_class_has_one_http_status() -> None:
     """The one mapping from error to status names every class of the tree."""
     from restead.api.errors import STATUS
-
     from restead.domain import errors
 
     tree = {
