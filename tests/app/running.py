@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -70,13 +71,18 @@ class Place:
 class Running:
     """A service that listens."""
 
-    def __init__(self, place: Place, process: "subprocess.Popen[str]", url: str) -> None:
+    def __init__(self, place: Place, process: "subprocess.Popen[str]", url: str, ca: Path | None = None) -> None:
         self.place = place
         self.process = process
         self.url = url
         token = place.environment.get("RESTEAD_TOKEN") or place.token()
         place.environment.update(RESTEAD_URL=url, RESTEAD_TOKEN=token)
-        self.http = httpx2.Client(base_url=f"{url}/v1/{PROJECT}", headers={"X-Auth-Token": token}, timeout=30)
+        self.http = httpx2.Client(
+            base_url=f"{url}/v1/{PROJECT}",
+            headers={"X-Auth-Token": token},
+            timeout=30,
+            verify=ssl.create_default_context(cafile=str(ca)) if ca else True,
+        )
 
     def get(self, path: str) -> Any:
         return self._answer(self.http.get(path))
@@ -145,8 +151,8 @@ def _wait(look: Any, under_way: str) -> Any:
 
 
 @contextmanager
-def service(place: Place, *flags: str) -> Iterator[Running]:
-    """Run a service; it is gone when the block is left, however."""
+def service(place: Place, *flags: str, ca: Path | None = None) -> Iterator[Running]:
+    """Run a service; it is gone when the block is left, however.  *ca*: what its certificate is checked against."""
     with place.log.open("ab") as log:
         process = subprocess.Popen(
             [RESTEAD, "serve", "--listen", "127.0.0.1:0", *flags],
@@ -159,7 +165,7 @@ def service(place: Place, *flags: str) -> Iterator[Running]:
     try:
         line = process.stdout.readline()
         assert line.startswith("listening on "), f"{line!r} {place.log.read_text()[-2000:]}"
-        running = Running(place, process, line.split()[-1])
+        running = Running(place, process, line.split()[-1], ca)
         yield running
         if process.poll() is None:
             assert running.end() == 0
