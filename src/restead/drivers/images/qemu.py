@@ -64,13 +64,14 @@ class QemuSwitch:
             Unavailable: QEMU is missing, or ended (its complaints in *detail*), or says something else.
         """
         places = self.places(definition)
-        program, accel = self._prepare(places), self._accelerator.accel()
+        program = self._prepare(places)
         with self._registry.held(definition.id), find(places.pidfile) as process:
             if process is not None:
                 self._resume(definition, places)
                 return
             devices = frozenset(disk.path for disk in definition.disks if backing_of(disk.path).is_device)
-            launched = _launch(command_line(program, accel, definition, devices, places), places)
+            command = command_line(program, self._accelerator.accel(), definition, devices, places)
+            launched = _launch(command, places)
             try:
                 self._await_answer(definition, places, launched)
                 self._resume(definition, places, launched)
