@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from tests.api.front import Front
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """No log lines among the results; `test_logs.py` looks at them."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()],
+                        logger_factory=structlog.ReturnLoggerFactory())  # fmt: skip
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

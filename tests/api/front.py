@@ -4,7 +4,9 @@ No run is ever worked on: what they would have done to the rows is done by `fini
 """
 
 import asyncio
+import functools
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -64,12 +66,23 @@ class Clock:
         return self.now
 
 
+@functools.cache
+def _empty_records() -> bytes:
+    """Return a database with tables and no rows: made once, since making one takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.db"
+        records = Records.open(f"sqlite:///{path}")
+        records.migrate()
+        records.close()
+        return path.read_bytes()
+
+
 class Front:
     """The API on a folder of its own; every answer is held against the published document."""
 
     def __init__(self, folder: Path, *, rules: Rules | None = None, **settings: Any) -> None:
+        (folder / "records.db").write_bytes(_empty_records())
         self.records = Records.open(f"sqlite:///{folder / 'records.db'}", clock=Clock())
-        self.records.migrate()
         self.cloud = MemoryCloud()
         self.submitted: list[RunId] = []
         self.service = Service(self.records, self.cloud, self.submitted.append, rules)
@@ -114,6 +127,18 @@ class Front:
             target = unquote(whole.partition("?")[0]).rstrip("/") or "/"
             self.contract.check(method, target, answer.status, answer.headers, answer.json)
         return answer
+
+    def at_once(self, calls: Sequence[tuple[str, str, object]]) -> list[Answer]:
+        """Send several requests of the member's at the same time."""
+
+        async def ask() -> list[Answer]:
+            sent = [("host", HOST), ("x-auth-token", self.token)]
+            return await asyncio.gather(*(
+                _ask(self.app, method, f"/v1/{PROJECT}{path}", sent, [json.dumps(body).encode()])
+                for method, path, body in calls
+            ))  # fmt: skip
+
+        return self._runner.run(ask())
 
     # ------------------------------------------------------------------ arranging
 

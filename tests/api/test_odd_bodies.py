@@ -75,6 +75,12 @@ def test_a_body_over_one_mebibyte_is_too_large(shared_front: Front, path: str) -
         assert str(limit) in answer.message
 
 
+def test_a_large_body_is_refused_where_none_is_asked_for_too(shared_front: Front) -> None:
+    for method, path in (("GET", "/quotas"), ("DELETE", f"/providers/{PROVIDER}/checkpoints/x")):
+        assert shared_front.call(method, path, b" " * (2**20 + 1)).code == "CSBS.9413"
+        assert shared_front.call(method, path, b"no JSON at all").status in (200, 404)
+
+
 def test_a_body_in_pieces_is_the_same_body(front: Front) -> None:
     server = front.server()
     body = json.dumps({"protect": {"backup_name": "in-pieces"}}).encode()

@@ -426,6 +426,16 @@ def test_a_restore_that_is_not_there_or_not_ours_is_not_found(front: Front) -> N
     assert front.get(f"/restores/{made['id'].upper()}").status == 200
 
 
+def test_of_many_restores_at_once_one_is_accepted(front: Front) -> None:
+    """Onto one server, from several backups, at the same moment: one reservation, and the others are told why not."""
+    scene = Scene(front)
+    sources = [scene.backup] + [front.backup_of(scene.server) for _ in range(3)]
+    answers = front.at_once([("POST", "/restores", front.restore_body(source, scene.target)) for source in sources])
+    assert sorted(answer.status for answer in answers) == [200, 400, 400, 400]
+    assert {answer.code for answer in answers if answer.status == 400} == {"CSBS.6015"}
+    assert len(front.get("/restores").json["restores"]) == 1
+
+
 def test_ids_of_servers_and_disks_are_compared_without_regard_to_case(front: Front) -> None:
     scene = Scene(front)
     targets = scene.body["restore"]["parameters"]["targets"]

@@ -1,6 +1,8 @@
 """The document of the API, and a page that shows it with scripts of our own house."""
 
+from html import escape
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -8,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from restead.api.answers import Json
+from restead.api.auth import base_address
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,12 +21,12 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>restead: the API</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="stylesheet" href="{prefix}/docs/swagger-ui.css">
 </head>
 <body>
-<div id="page"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/docs.js"></script>
+<div id="page" data-document="{prefix}/openapi.json"></div>
+<script src="{prefix}/docs/swagger-ui-bundle.js"></script>
+<script src="{prefix}/docs/docs.js"></script>
 </body>
 </html>
 """
@@ -46,8 +49,9 @@ def openapi(request: Request) -> Json:
 
 
 @router.get("/docs")
-def docs() -> Response:
-    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
+def docs(request: Request) -> Response:
+    page = _PAGE.format(prefix=escape(urlsplit(base_address(request)).path))
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
 
 
 @router.get("/docs/{name}")

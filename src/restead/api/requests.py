@@ -173,7 +173,7 @@ def backup_request(server_id: str, body: bytes) -> BackupRequest:
         full=protect.incremental is False,
         consistency=protect.consistency or "best",
         tags=_tags(protect.tags or []),
-        excluded=tuple(VolumeId(id) for id in excluded),
+        excluded=tuple(VolumeId(id) for id in dict.fromkeys(excluded)),
     )
 
 

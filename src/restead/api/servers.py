@@ -57,7 +57,7 @@ def list_servers(call: Annotated[Call, Depends(may(Action.SERVERS_LIST))]) -> Js
 
 @router.get(
     "/{id_or_name}",
-    **documented("showServer", "Show a server", answers=ServerBody, codes=[Code.SERVER_NOT_FOUND, Code.NO_SUCH_PATH]),
+    **documented("showServer", "Show a server", answers=ServerBody, codes=[Code.NO_SUCH_PATH]),
 )
 def show_server(call: Annotated[Call, Depends(may(Action.SERVERS_LIST))], id_or_name: str) -> Json:
     return Json({"server": view(call.service.servers.server(call.caller, call.project_id, id_or_name))})

@@ -2,7 +2,7 @@
 // validator because that one would send the document to somebody else's server.
 window.onload = () => {
   SwaggerUIBundle({
-    url: new URL("openapi.json", document.baseURI).pathname,
+    url: document.getElementById("page").dataset.document,
     dom_id: "#page",
     deepLinking: true,
     validatorUrl: null,
