@@ -15,6 +15,20 @@ from tests.app.running import PROJECT, Place, Running, service
 ROOT = Path(__file__).parent.parent.parent
 SIZE = 12 << 20  # bytes of each disk
 
+# The server of the published example, and its disk.
+WEB_SERVER = "f45c477a-57e5-465f-999f-d845083962db"
+WEB_DISK = "ee27f809-6fb5-40ae-ac46-c932bb4ee8fe"
+WEB_SIZE = (5 << 20) + 512  # bytes
+_SWITCH = """#!/bin/sh
+# Power of a machine that is nothing but a file.
+state={state}
+case "$1" in
+  start) echo running >"$state" ;;
+  stop) echo stopped >"$state" ;;
+  status) cat "$state" ;;
+esac
+"""
+
 
 @dataclass
 class Protected:
@@ -61,6 +75,30 @@ def protected(running: Running) -> Protected:
     found = Protected(running, server_id, disks, backup)
     found.saved = found.contents()
     return found
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Running]:
+    """The service, and the server of the published example, whose power is an operator's command."""
+    place = Place(tmp_path)
+    (tmp_path / "state").write_text("stopped\n")
+    switch = tmp_path / "switch"
+    switch.write_text(_SWITCH.format(state=tmp_path / "state"))
+    switch.chmod(0o700)
+    disk = place.disk("web.raw", WEB_SIZE, seed=3)
+    place.restead(
+        "server", "add", "web", "--project", PROJECT, "--id", WEB_SERVER, "--disk", f"path={disk},id={WEB_DISK}",
+        "--power", "command", "--power-command", str(switch),
+    )  # fmt: skip
+    with service(place) as found:
+        yield found
+
+
+def back_up(web: Running) -> dict[str, Any]:
+    """Return a backup of the published example's server."""
+    backup = web.wait_for_backup(web.begin_backup(WEB_SERVER))
+    assert backup["status"] == "available", backup
+    return dict(backup)
 
 
 class Karbor:

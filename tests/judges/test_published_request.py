@@ -3,47 +3,11 @@
 import http.client
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.app.running import PROJECT, PROVIDER, Place, Running, service
+from tests.app.running import PROJECT, PROVIDER, Running
+from tests.judges.conftest import WEB_DISK, WEB_SERVER, WEB_SIZE, back_up
 from tests.judges.shapes import TIME, UUID, Choice, ListOf, differences
-
-_SERVER = "f45c477a-57e5-465f-999f-d845083962db"
-_DISK = "ee27f809-6fb5-40ae-ac46-c932bb4ee8fe"
-_SIZE = (5 << 20) + 512  # bytes
-_SWITCH = """#!/bin/sh
-# Power of a machine that is nothing but a file.
-state={state}
-case "$1" in
-  start) echo running >"$state" ;;
-  stop) echo stopped >"$state" ;;
-  status) cat "$state" ;;
-esac
-"""
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
-
-
-@pytest.fixture
-def running(place: Place) -> Iterator[Running]:
-    """The service, and the server of the example, whose power is an operator's command."""
-    (place.folder / "state").write_text("stopped\n")
-    switch = place.folder / "switch"
-    switch.write_text(_SWITCH.format(state=place.folder / "state"))
-    switch.chmod(0o700)
-    disk = place.disk("web.raw", _SIZE, seed=3)
-    place.restead(
-        "server", "add", "web", "--project", PROJECT, "--id", _SERVER, "--disk", f"path={disk},id={_DISK}",
-        "--power", "command", "--power-command", str(switch),
-    )  # fmt: skip
-    with service(place) as found:
-        yield found
 
 
 def _send(running: Running, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], Any]:
@@ -92,7 +56,7 @@ def _restore(body: bytes, running: Running, **members: Any) -> dict[str, Any]:
         "restore_target": re.compile(re.escape(running.url) + "/.*"),
         "status": "in_progress",
         "parameters": sent["parameters"] | {"targets": sent["parameters"]["targets"] | {"volumes": ListOf(mapping)}},
-        "resources_status": {f"OS::Nova::Server#{_SERVER}": word, f"OS::Cinder::Volume#{_DISK}": word},
+        "resources_status": {f"OS::Nova::Server#{WEB_SERVER}": word, f"OS::Cinder::Volume#{WEB_DISK}": word},
         "resources_reason": {},
         "created_at": TIME,
         "updated_at": TIME,
@@ -111,38 +75,28 @@ def _restore(body: bytes, running: Running, **members: Any) -> dict[str, Any]:
     return {"restore": shape | members}
 
 
-def _backed_up(running: Running) -> dict[str, Any]:
-    path = f"/providers/{PROVIDER}/resources/{_SERVER}/action"
-    status, _, answer = _send(running, "POST", path, b'{"protect": {}}')
-    assert status == 200, answer
-    listed = _send(running, "GET", f"/checkpoint_items?checkpoint_id={answer['checkpoint']['id']}")[2]
-    backup = running.wait_for_backup(listed["checkpoint_items"][0]["id"])
-    assert backup["status"] == "available", backup
-    return dict(backup)
-
-
-def test_the_published_request_brings_the_server_back(place: Place, running: Running) -> None:
+def test_the_published_request_brings_the_server_back(web: Running) -> None:
     """The answer has exactly the published members and types; in the end the disk is right and the server runs."""
-    disk = place.folder / "web.raw"
+    disk = web.place.folder / "web.raw"
     saved = disk.read_bytes()
-    backup = _backed_up(running)
+    backup = back_up(web)
     disk.write_bytes(bytes(reversed(saved)))
     body = _published(backup["checkpoint_id"], backup["id"], backup["extend_info"]["volume_backups"][0]["id"])
 
-    status, headers, answer = _send(running, "POST", "/restores", body)
+    status, headers, answer = _send(web, "POST", "/restores", body)
     assert status == 200, answer
     assert headers["content-type"] == "application/json"
     assert re.fullmatch("req-" + UUID.pattern, headers["x-openstack-request-id"])
-    assert differences(_restore(body, running), answer) == []
+    assert differences(_restore(body, web), answer) == []
     assert list(answer) == ["restore"]
 
     id = answer["restore"]["id"]
-    running.wait_for_restore(id)
+    web.wait_for_restore(id)
     shape = _restore(
         body,
-        running,
+        web,
         status="success",
-        resources_status={f"OS::Nova::Server#{_SERVER}": "available", f"OS::Cinder::Volume#{_DISK}": "available"},
+        resources_status={f"OS::Nova::Server#{WEB_SERVER}": "available", f"OS::Cinder::Volume#{WEB_DISK}": "available"},
         finished_at=TIME,
         progress=100,
         volumes=ListOf({
@@ -150,36 +104,36 @@ def test_the_published_request_brings_the_server_back(place: Place, running: Run
             "outcome": "restored", "ranges": [], "progress": 100,
         }),
     )  # fmt: skip
-    answer = _send(running, "GET", f"/restores/{id}")[2]
+    answer = _send(web, "GET", f"/restores/{id}")[2]
     assert differences(shape, answer) == []
-    assert answer["restore"]["stats"]["total"] == _SIZE
+    assert answer["restore"]["stats"]["total"] == WEB_SIZE
     assert disk.read_bytes() == saved
-    assert (place.folder / "state").read_text() == "running\n"
+    assert (web.place.folder / "state").read_text() == "running\n"
 
 
-def test_a_running_server_is_stopped_and_left_stopped_if_asked(place: Place, running: Running) -> None:
+def test_a_running_server_is_stopped_and_left_stopped_if_asked(web: Running) -> None:
     """The same request with power_on false; nothing else differs."""
-    disk = place.folder / "web.raw"
+    disk = web.place.folder / "web.raw"
     saved = disk.read_bytes()
-    backup = _backed_up(running)
-    (place.folder / "state").write_text("running\n")
+    backup = back_up(web)
+    (web.place.folder / "state").write_text("running\n")
     body = _published(backup["checkpoint_id"], backup["id"], backup["extend_info"]["volume_backups"][0]["id"])
     body = body.replace(b'"power_on": true', b'"power_on": false')
-    status, _, answer = _send(running, "POST", "/restores", body)
-    assert (status, differences(_restore(body, running), answer)) == (200, [])
-    assert running.wait_for_restore(answer["restore"]["id"])["status"] == "success"
-    assert (place.folder / "state").read_text() == "stopped\n"
+    status, _, answer = _send(web, "POST", "/restores", body)
+    assert (status, differences(_restore(body, web), answer)) == (200, [])
+    assert web.wait_for_restore(answer["restore"]["id"])["status"] == "success"
+    assert (web.place.folder / "state").read_text() == "stopped\n"
     assert disk.read_bytes() == saved
 
 
-def test_the_published_request_with_its_own_ids_is_404_without_that_backup(running: Running) -> None:
+def test_the_published_request_with_its_own_ids_is_404_without_that_backup(web: Running) -> None:
     """Exactly as printed: those ids name a backup that only the publisher has."""
     body = _published(
         "a2b9fb53-2770-4fcd-9bad-6cadd56e6c09",
         "504b7d59-c361-411f-9ed3-814f35d08e3d",
         "bc118c24-3234-4afd-8423-d66d3d677649",
     )
-    status, _, answer = _send(running, "POST", "/restores", body)
+    status, _, answer = _send(web, "POST", "/restores", body)
     assert status == 404
     error = {"code": 404, "title": "Not Found", "message": re.compile(r"CSBS\.3001: .+")}
     assert differences({"error": error, "error_code": "CSBS.3001", "error_msg": str}, answer) == []
