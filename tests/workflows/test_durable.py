@@ -254,6 +254,21 @@ def test_a_run_that_never_comes_to_an_end_is_ended(place: Place) -> None:
     assert "50 times" in str(failure)
 
 
+def test_being_interrupted_is_not_dying(place: Place) -> None:
+    """However often the service is restarted in the middle of a long run."""
+
+    def story(run: DurableRun) -> str:
+        if run.claim.number < 70:
+            raise Interrupted
+        return "done"
+
+    place.tale.do = story
+    place.enqueue("a")
+    for _ in range(70):
+        place.engine.run_next()
+    assert place.tale.endings == [("subject a", "done")]
+
+
 def test_a_stop_gives_runs_back_to_be_taken_up(place: Place) -> None:
     """Those at work come to their next safe point; those that wait go on waiting."""
     begun, done = threading.Semaphore(0), []

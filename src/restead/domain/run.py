@@ -56,3 +56,4 @@ class Claim:
     subject: str  # id of the backup or restore it is about
     project_id: ProjectId
     number: int  # 1 for the first life of the run
+    deaths: int = 0  # how many lives ended in a crash

@@ -43,6 +43,7 @@ def enqueue(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id:
             updated_at=tx.now,
             owner="",
             lease=0,
+            deaths=0,
             until=None,
         )
     )
@@ -64,9 +65,10 @@ def claim(tx: Transaction, owner: str, lease: timedelta) -> Claim | None:
     if row is None:
         return None
     number = row.lease + 1
-    values = {"state": RunState.RUNNING, "owner": owner, "lease": number, "until": tx.now + lease, "updated_at": tx.now}
-    tx.connection.execute(runs.update().where(runs.c.id == row.id).values(**values))
-    return Claim(row.id, RunKind(row.kind), row.subject, row.project_id, number)
+    deaths = row.deaths + (row.state == RunState.RUNNING)
+    values = {"state": RunState.RUNNING, "owner": owner, "lease": number, "until": tx.now + lease, "deaths": deaths}
+    tx.connection.execute(runs.update().where(runs.c.id == row.id).values(**values, updated_at=tx.now))
+    return Claim(row.id, RunKind(row.kind), row.subject, row.project_id, number, deaths)
 
 
 def fence(tx: Transaction, claim: Claim) -> None:
@@ -91,7 +93,9 @@ def release(tx: Transaction, claim: Claim) -> None:
 
 def release_all(tx: Transaction) -> int:
     """Give back every run that somebody works on: for a start, when every owner is known to be dead."""
-    return _set(tx, runs.c.state == RunState.RUNNING, RunState.WAITING)
+    working = runs.c.state == RunState.RUNNING
+    tx.connection.execute(runs.update().where(working).values(deaths=runs.c.deaths + 1))
+    return _set(tx, working, RunState.WAITING)
 
 
 def finish(tx: Transaction, claim: Claim) -> None:

@@ -131,7 +131,7 @@ restore_volumes = sa.Table(
 runs = sa.Table(
     "runs", metadata,
     _id(), _text("kind"), _text("subject"), _text("project_id"), _text("state"), _time("created_at"),
-    _time("updated_at"), _text("owner"), _number("lease"), _time("until", null=True),
+    _time("updated_at"), _text("owner"), _number("lease"), _number("deaths"), _time("until", null=True),
     sa.Index(None, "state", "created_at"),
     sa.Index(None, "project_id", "kind", "state"),
 )  # fmt: skip

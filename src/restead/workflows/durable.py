@@ -25,7 +25,7 @@ from restead.workflows.story import Ending, Story
 
 log = structlog.get_logger()
 
-_LIVES = 50  # a run that dies this often without an end kills its process: it is ended instead of taken up again
+_DEATHS = 50  # a run that died this often without an end kills its process: it is ended, not taken up again
 _LOOK_AGAIN = 5.0  # seconds after which an idle thread looks at the rows although nobody called
 
 
@@ -98,7 +98,9 @@ class Engine:
         return not any(thread.is_alive() for thread in self._threads)
 
     def run_next(self) -> bool:
-        """Claim one run and bring it to its end, in the calling thread; False if nothing waits."""
+        """Claim one run and bring it to its end, in the calling thread; False if nothing waits or we stop."""
+        if self._stopping.is_set():
+            return False
         with self._records.begin() as tx:
             claim = runs.claim(tx, self._owner, self._lease)
         if claim is None:
@@ -139,8 +141,8 @@ class Engine:
             self._active.discard(run)
 
     def _tell(self, story: Story, run: LeasedRun) -> Ending:
-        if run.claim.number > _LIVES:
-            return story.failed(run, Failure(Code.INTERNAL, f"was begun {_LIVES} times and never came to an end"))
+        if run.claim.deaths >= _DEATHS:
+            return story.failed(run, Failure(Code.INTERNAL, f"died {_DEATHS} times and never came to an end"))
         if run.claim.number > 1:
             run.tell(Told.RESUMED, run.subject, life=run.claim.number)
         return story.tell(run)

@@ -57,7 +57,7 @@ def _runs() -> None:
         "runs",
         *_columns(_TEXT, "id kind subject project_id state owner"),
         *_columns(_TIME, "created_at updated_at"),
-        *_columns(_NUMBER, "lease"),
+        *_columns(_NUMBER, "lease deaths"),
         *_columns(_TIME, "until", null=True),
         sa.PrimaryKeyConstraint("id", name="pk_runs"),
     )
