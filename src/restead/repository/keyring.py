@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+import restead.repository.keyring_file as keyring_file
 from restead.domain.errors import Damaged, InvalidRequest, NotFound
 from restead.domain.ids import ProjectId
 from restead.ports import BlobStore
-from restead.repository import keyring_file
 from restead.repository.keyring_file import Contents, ControlKeys, ProjectKeys
 from restead.repository.secret import KeyFile, Passphrase, RecoveryKey, Secret
 from restead.repository.wrapping import Cost, Wrapping, WrappingKind, kind_of

@@ -14,9 +14,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import restead.repository.rules as rules
+import restead.repository.snapshot as snapshot
 from restead.domain.errors import Damaged, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.ports import BlobStore
-from restead.repository import rules, snapshot
 from restead.repository.events import (
     Commit,
     Condemn,
