@@ -107,6 +107,42 @@ class BlockTarget(BlockSource, Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsSpace(Protocol):
+    """A target on which zeroes and free space are two things: what was overwritten once can be put back.
+
+    Without it a stretch that was zeroed may have given its space to somebody else, and a disk that has to become what
+    it was before may find none.
+    """
+
+    def blank_at(self, offset: int, length: int) -> None:
+        """Make that stretch read as zeroes; the space it has stays its own."""
+        ...
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Allocate the space of that stretch, whose contents do not change, where the disk can do so.
+
+        Raises Unavailable if there is not enough; then as little as possible of it stays allocated.
+        """
+        ...
+
+    def punch(self, offset: int, length: int) -> None:
+        """Give back the space of that stretch, which is zero and stays so, as far as the disk can.
+
+        Raises Unavailable, naming the place, if anything in it is not zero: nothing but space is ever given back.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsPastCaches(Protocol):
+    """A disk that can be read as its medium holds it, whatever lies in memory."""
+
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        """As `read_into`, from the medium itself.  What was not flushed may be missing in it."""
+        ...
+
+
 class Consistency(StrEnum):
     """How true to the guest a moment is (CSBS, `extend_info.consistency`)."""
 
