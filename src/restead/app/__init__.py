@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from restead.cli import House, run
+from restead.domain.errors import NotFound
 from restead.settings import Settings
 
 
@@ -19,10 +20,12 @@ class _Doors:
         serve(settings)
 
     @contextmanager
-    def house(self, settings: Settings) -> Iterator[House]:
+    def house(self, settings: Settings, *, make: bool) -> Iterator[House]:
         from restead.app.house import FolderHouse
         from restead.app.opening import opened
 
+        if not make and not settings.data.exists():
+            raise NotFound(f"there is no data folder {settings.data}; say which with --data or RESTEAD_DATA")
         with opened(settings) as found:
             yield FolderHouse(found)
 

@@ -77,6 +77,6 @@ class Doors(Protocol):
         """Run the service until it is told to end."""
         ...
 
-    def house(self, settings: Settings) -> AbstractContextManager[House]:
-        """Open the data folder, made if it is missing."""
+    def house(self, settings: Settings, *, make: bool) -> AbstractContextManager[House]:
+        """Open the data folder; if it is missing, *make* it.  Raises NotFound if it is and shall not be made."""
         ...

@@ -8,7 +8,7 @@ import typer
 
 from restead.cli.doors import House, NewServer
 from restead.cli.show import facts, print_json, size, table
-from restead.cli.wiring import Json, group, on_folder, say
+from restead.cli.wiring import Json, beginning_folder, group, on_folder, say
 from restead.domain.server import Server
 
 servers = group("server", "Name the servers whose disks are image files or block devices; start and stop them.")
@@ -20,7 +20,7 @@ _OfProject = Annotated[
 
 
 @servers.command("add")
-@on_folder
+@beginning_folder
 def add(
     house: House,
     name: Annotated[str, typer.Argument(help="What people call it.", metavar="NAME")],

@@ -8,7 +8,7 @@ import typer
 
 from restead.cli.doors import House
 from restead.cli.show import print_json, table, when
-from restead.cli.wiring import Json, group, on_folder, say
+from restead.cli.wiring import Json, beginning_folder, group, on_folder, say
 from restead.domain.caller import Role
 from restead.domain.token import Token
 
@@ -25,7 +25,7 @@ def _duration(text: str) -> timedelta:
 
 
 @tokens.command("create")
-@on_folder
+@beginning_folder
 def create(
     house: House,
     project: Annotated[str, typer.Option(help="Project it opens; 1-64 of A-Z a-z 0-9 _ -.")],

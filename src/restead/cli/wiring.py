@@ -107,15 +107,23 @@ def doors_of(ctx: typer.Context) -> Doors:
     return doors
 
 
-def on_folder(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn the first parameter, the opened `House`, into the options that name the data folder."""
+def on_folder(command: Callable[..., None], *, make: bool = False) -> Callable[..., None]:
+    """Turn the first parameter, the opened `House`, into the options that name the data folder.
+
+    *make*: the command may be the first one on a folder.  Others refuse one that is not there: it is mistyped.
+    """
 
     @functools.wraps(command)
     def run(*, ctx: typer.Context, data: Path | None, config: Path | None, **rest: Any) -> None:
-        with doors_of(ctx).house(settings_of(config, data=data)) as house:
+        with doors_of(ctx).house(settings_of(config, data=data), make=make) as house:
             command(house, **rest)
 
     return _with_options(run, command, House, {"data": DataOption, "config": ConfigOption})
+
+
+def beginning_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """As `on_folder`, for a command that may be the first one on a folder."""
+    return on_folder(command, make=True)
 
 
 def over_http(command: Callable[..., None]) -> Callable[..., None]:
