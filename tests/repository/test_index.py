@@ -183,8 +183,8 @@ def test_what_is_known_is_not_stored_again(tmp_path: Path) -> None:
 
 
 def test_an_unchanged_disk_with_a_parent_costs_no_look_up(tmp_path: Path) -> None:
-    house = House(tmp_path, chunk_size=512)
-    disk = MemoryDisk.of(random.Random(1).randbytes(1_200_000))
+    house = House(tmp_path)
+    disk = MemoryDisk.of(random.Random(1).randbytes(2_600_000))  # more than one unit in a leaf page
     first = house.save(disk)
     looked: list[bytes] = []
     find = IndexCache.find

@@ -90,6 +90,22 @@ def test_work_asks_at_least_every_4_mebibytes_whether_it_may_go_on(tmp_path: Pat
     assert max(length for _, length in target.writes + target.zeroed) <= 4 * MEBIBYTE
 
 
+def test_every_piece_that_is_made_zero_is_asked_for(tmp_path: Path) -> None:
+    """A takeover may have happened while the piece before was zeroed."""
+    house = House(tmp_path, threads=1)
+    backup = house.save(MemoryDisk(40 * MEBIBYTE))
+    story: list[str] = []
+
+    class Told(MemoryDisk):
+        def zero_at(self, offset: int, length: int) -> None:
+            story.append("zero")
+
+    target = Told(40 * MEBIBYTE, all_data=True)
+    house.restore(backup, target, check=lambda: story.append("asked"))
+    assert story.count("zero") == 10
+    assert "zero zero" not in " ".join(story)
+
+
 def test_progress_ends_at_the_whole_disk_and_never_goes_back(tmp_path: Path) -> None:
     house = House(tmp_path, threads=1)
     disk = MemoryDisk.of(b"data" * 2_000_000)
