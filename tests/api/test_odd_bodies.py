@@ -75,6 +75,18 @@ def test_a_body_over_one_mebibyte_is_too_large(shared_front: Front, path: str) -
         assert str(limit) in answer.message
 
 
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "9" * 5000, "[" * 100_000 + "]" * 100_000, '"\x01"', "01", "'x'"],
+    ids=lambda value: value[:12],
+)
+def test_a_member_that_nobody_reads_must_be_json_all_the_same(front: Front, value: str) -> None:
+    """The body is good but for it; nothing is begun."""
+    path = f"/providers/{PROVIDER}/resources/{front.server().id}/action"
+    answer = front.post(path, b'{"protect": {}, "unknown": ' + value.encode() + b"}")
+    assert (answer.status, answer.code) == (400, "CSBS.9001")
+    assert front.submitted == []
+
+
 def test_a_large_body_is_refused_where_none_is_asked_for_too(shared_front: Front) -> None:
     for method, path in (("GET", "/quotas"), ("DELETE", f"/providers/{PROVIDER}/checkpoints/x")):
         assert shared_front.call(method, path, b" " * (2**20 + 1)).code == "CSBS.9413"
