@@ -44,6 +44,13 @@ def decode_run(plain: bytes, what: str) -> Iterator[Hint]:
         yield Hint(name, Place(plain[at : at + _PACK], offset, length, size, Form(form)))
 
 
+def _pack_of(name: str) -> bytes:
+    digits = name.rpartition("/")[2]
+    if len(digits) != 2 * _PACK or not set(digits) <= set("0123456789abcdef"):
+        raise Damaged(f"{name} is no name of a pack: somebody else put it there")
+    return bytes.fromhex(digits)
+
+
 class Index:
     """The index of one project, for any number of threads."""
 
@@ -82,7 +89,7 @@ class Index:
         """
         missing: list[Hint] = []
         for name, size in self._shelf.store.list(self._shelf.prefix):
-            pack = bytes.fromhex(name.removeprefix(self._shelf.prefix))
+            pack = _pack_of(name)
             missing += self._unknown(packs, pack, size)
             if len(missing) >= RUN_ENTRIES:
                 self.add(missing)
