@@ -30,3 +30,7 @@ class Cloud(Protocol):
     def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
         """Return what a disk holds, read without the driver."""
         ...
+
+    def allocated(self, server: Server, volume_id: VolumeId) -> int:
+        """Return the bytes of space that a disk takes, found out without the driver."""
+        ...

@@ -1,8 +1,8 @@
 """A cloud in memory: `Servers` and `Volumes`, honest about exclusion, holes and what is not yet on stable storage.
 
 It passes the conformance suites.  What a test may do to it beyond the ports: add servers, look at a disk from outside
-(`bytes_of`), cut the power (`lose_unflushed`), and be called before every operation (`before`), there to raise
-whatever a cloud may raise.
+(`bytes_of`), let its bytes rot (`rot`), limit its space (`space`), cut the power (`lose_unflushed`), and be called
+before every operation (`before`), there to raise whatever a cloud may raise.
 """
 
 import random
@@ -30,12 +30,22 @@ class _Disk:
     lost_at_power_cut: list[tuple[int, bytes]] = field(default_factory=list)  # offset and bytes before, oldest first
     readers: int = 0
     writers: int = 0
+    pages: set[int] = field(default_factory=set)  # those that take space
+    rotten: dict[int, int] = field(default_factory=dict)  # offset to byte: what the medium holds instead
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def change(self, offset: int, data: bytes) -> None:
         with self.lock:
             self.lost_at_power_cut.append((offset, bytes(self.now[offset : offset + len(data)])))
             self.now[offset : offset + len(data)] = data
+            self.rotten = {at: byte for at, byte in self.rotten.items() if not offset <= at < offset + len(data)}
+
+    def medium(self, offset: int, length: int) -> bytes:
+        found = bytearray(self.now[offset : offset + length])
+        for at, byte in self.rotten.items():
+            if offset <= at < offset + length:
+                found[at - offset] = byte
+        return bytes(found)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class MemoryCloud:
 
     def __init__(self, before: Callable[[str], None] = lambda operation: None) -> None:
         self.before = before  # called with the operation's name; what it raises, the operation raises
+        self.space: int | None = None  # bytes that all disks together may still take; None: without end
         self.log: list[str] = []  # "start ID" and "stop ID", in order, each when it is done
         self._servers: dict[str, Server] = {}
         self._disks: dict[str, _Disk] = {}
@@ -85,12 +96,23 @@ class MemoryCloud:
 
     def bytes_of(self, volume_id: VolumeId) -> bytes:
         """Return what the disk holds now."""
-        return bytes(self._disks[canonical_id(volume_id)].now)
+        disk = self._disks[canonical_id(volume_id)]
+        return disk.medium(0, len(disk.now))
+
+    def allocated(self, volume_id: VolumeId) -> int:
+        """Return the bytes of space that the disk takes."""
+        return len(self._disks[canonical_id(volume_id)].pages) * _PAGE
+
+    def rot(self, volume_id: VolumeId, offset: int) -> None:
+        """Let the medium hold another byte than the one that is still in memory."""
+        disk = self._disks[canonical_id(volume_id)]
+        disk.rotten[offset] = disk.now[offset] ^ 0xFF
 
     def fill(self, volume_id: VolumeId, data: bytes, offset: int = 0) -> None:
         """Put *data* on the disk from outside, durably."""
         disk = self._disks[canonical_id(volume_id)]
         disk.now[offset : offset + len(data)] = data
+        disk.pages.update(_pages(offset, len(data)))
 
     def lose_unflushed(self, chance: random.Random | None = None) -> None:
         """Cut the power: of what was written since the last flush all, or with *chance* some, is as it was before."""
@@ -162,6 +184,21 @@ class MemoryCloud:
 
     # ------------------------------------------------------------------ inside
 
+    def take_space(self, volume_id: VolumeId, disk: _Disk, pages: set[int]) -> None:
+        with self._lock:
+            new = pages - disk.pages
+            if self.space is not None:
+                if len(new) * _PAGE > self.space:
+                    raise Unavailable(f"disk {volume_id}: no space left: {self.space} bytes, {len(new) * _PAGE} needed")
+                self.space -= len(new) * _PAGE
+            disk.pages |= new
+
+    def give_space(self, disk: _Disk, pages: set[int]) -> None:
+        with self._lock:
+            if self.space is not None:
+                self.space += len(pages & disk.pages) * _PAGE
+            disk.pages -= pages
+
     def _found(self, project_id: ProjectId, server_id: ServerId) -> Server:
         server = self._servers.get(canonical_id(server_id))
         if server is None or server.project_id != project_id:
@@ -228,16 +265,36 @@ class MemorySource:
 
 
 class MemoryTarget(MemorySource):
-    """A disk open for writing."""
+    """A disk open for writing; it keeps space and is read past caches."""
+
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        self._begin("reread", offset, buffer.nbytes)
+        buffer.cast("B")[:] = self._disk.medium(offset, buffer.nbytes)
 
     def write_at(self, offset: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")
         self._begin("write", offset, len(view))
+        self._cloud.take_space(self._id, self._disk, _pages(offset, len(view)))
         self._disk.change(offset, bytes(view))
 
     def zero_at(self, offset: int, length: int) -> None:
         self._begin("zero", offset, length)
         self._disk.change(offset, bytes(length))
+        self._cloud.give_space(self._disk, _whole_pages(offset, length))
+
+    def blank_at(self, offset: int, length: int) -> None:
+        self._begin("blank", offset, length)
+        self._disk.change(offset, bytes(length))
+
+    def reserve(self, offset: int, length: int) -> None:
+        self._begin("reserve", offset, length)
+        self._cloud.take_space(self._id, self._disk, _pages(offset, length))
+
+    def punch(self, offset: int, length: int) -> None:
+        self._begin("punch", offset, length)
+        if any(self._disk.now[offset : offset + length]):
+            raise Unavailable(f"disk {self._id}: {length} bytes at {offset} are not zero; their space is kept")
+        self._cloud.give_space(self._disk, _whole_pages(offset, length))
 
     def flush(self) -> None:
         try:
@@ -247,3 +304,12 @@ class MemoryTarget(MemorySource):
             raise
         with self._disk.lock:
             self._disk.lost_at_power_cut.clear()
+
+
+def _pages(offset: int, length: int) -> set[int]:
+    """Return the pages that a stretch touches."""
+    return set(range(offset // _PAGE, -(-(offset + length) // _PAGE))) if length else set()
+
+
+def _whole_pages(offset: int, length: int) -> set[int]:
+    return set(range(-(-offset // _PAGE), (offset + length) // _PAGE))

@@ -27,6 +27,10 @@ class MemoryDisk:
         self.reads: list[tuple[int, int]] = []
         self.writes: list[tuple[int, int]] = []
         self.zeroed: list[tuple[int, int]] = []
+        self.blanked: list[tuple[int, int]] = []
+        self.reserved: list[tuple[int, int]] = []
+        self.punched: list[tuple[int, int]] = []
+        self.rotten: dict[int, int] = {}  # offset to byte: what the medium holds instead of what lies in memory
         self.flushed = True
         self.fail_at: int | None = None  # an offset that cannot be read or written
 
@@ -96,6 +100,40 @@ class MemoryDisk:
                     piece[start : start + part] = bytes(part)
                 elif piece is not None:
                     del self._blocks[index]
+
+    def blank_at(self, offset: int, length: int) -> None:
+        """As `zero_at`; blocks that were stored stay so."""
+        self._inside(offset, length, "blank")
+        with self._lock:
+            self.flushed = False
+            self.blanked.append((offset, length))
+            for index, start, part, _ in self._pieces(offset, length):
+                if index in self._blocks:
+                    self._blocks[index][start : start + part] = bytes(part)
+
+    def reserve(self, offset: int, length: int) -> None:
+        self._inside(offset, length, "reserve")
+        with self._lock:
+            self.reserved.append((offset, length))
+            for index, _, _, _ in self._pieces(offset, length):
+                self._blocks.setdefault(index, bytearray(self._block))
+
+    def punch(self, offset: int, length: int) -> None:
+        self._inside(offset, length, "punch")
+        with self._lock:
+            self.punched.append((offset, length))
+            if any(self.data[offset : offset + length]):
+                raise Unavailable(f"{length} bytes at {offset} are not zero")
+            for index, _, part, _ in self._pieces(offset, length):
+                if part == self._block:
+                    self._blocks.pop(index, None)
+
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        """As `read_into`, with what is `rotten`."""
+        self.read_into(offset, buffer)
+        for at, byte in self.rotten.items():
+            if offset <= at < offset + len(buffer):
+                buffer[at - offset] = byte
 
     def flush(self) -> None:
         self.flushed = True

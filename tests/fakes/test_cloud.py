@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from tests.conformance.cloud import PROJECT
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
+from tests.conformance.space import SpaceSuite
 from tests.conformance.volumes import PoweredVolumesSuite
 from tests.fakes.cloud import MemoryCloud
 
@@ -27,6 +28,9 @@ class _Cloud:
     def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
         return self.fake.bytes_of(volume_id)
 
+    def allocated(self, server: Server, volume_id: VolumeId) -> int:
+        return self.fake.allocated(volume_id)
+
 
 class TestServersInMemory(PoweredServersSuite):
     @pytest.fixture
@@ -40,7 +44,7 @@ class TestServersInMemoryWithoutPower(ServersSuite):
         return _Cloud(can_start=False)
 
 
-class TestVolumesInMemory(PoweredVolumesSuite):
+class TestVolumesInMemory(PoweredVolumesSuite, SpaceSuite):
     @pytest.fixture
     def cloud(self) -> _Cloud:
         return _Cloud(can_start=True)

@@ -62,6 +62,11 @@ class ImagesCloud:
         assert volume is not None
         return Path(volume.location).read_bytes()
 
+    def allocated(self, server: Server, volume_id: VolumeId) -> int:
+        volume = server.volume(volume_id)
+        assert volume is not None
+        return Path(volume.location).stat().st_blocks * 512
+
     def path_of(self, server: Server, number: int = 0) -> Path:
         return Path(server.volumes[number].location)
 

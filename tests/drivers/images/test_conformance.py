@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
+from tests.conformance.space import SpaceSuite
 from tests.conformance.volumes import PoweredVolumesSuite, VolumesSuite
 from tests.drivers.images.cloud import ImagesCloud
 
@@ -28,13 +29,13 @@ class TestServersByQemu(PoweredServersSuite):
         return machines
 
 
-class TestVolumesPastThePageCache(VolumesSuite):
+class TestVolumesPastThePageCache(VolumesSuite, SpaceSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=True, direct_write=True))
 
 
-class TestVolumesThroughThePageCache(VolumesSuite):
+class TestVolumesThroughThePageCache(VolumesSuite, SpaceSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=False, direct_write=False))

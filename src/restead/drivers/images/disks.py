@@ -7,14 +7,19 @@ offset they are given, so the descriptor's own position, which threads would rac
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.rawio import RawIo
+from restead.drivers.images.rawio import PastCaches, RawIo
+from restead.drivers.images.space import blank, give_back, reserve_holes
 from restead.drivers.images.zeroes import zero_device, zero_file
 
 Buffer = bytes | bytearray | memoryview
+
+_LOOK = 1 << 20  # bytes looked at together before space is given back
+_ZEROES = bytes(_LOOK)
 
 
 class DiskSource:
@@ -38,10 +43,13 @@ class DiskSource:
         Raises:
             Unavailable: an I/O error, or the disk has become shorter.
         """
+        self._read(self._raw, offset, buffer)
+
+    def _read(self, way: RawIo | PastCaches, offset: int, buffer: memoryview) -> None:
         view = buffer.cast("B")
         self._check_range(offset, len(view))
         try:
-            self._raw.read(offset, view)
+            way.read(offset, view)
         except OSError as error:
             raise self._failed("read", offset, len(view), error) from error
         except EOFError as error:
@@ -91,15 +99,23 @@ class DiskSource:
 
 
 class DiskTarget(DiskSource):
-    """A file or device open for writing, by us alone."""
+    """A file or device open for writing, by us alone; it keeps space and is read past caches."""
 
-    def __init__(self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool) -> None:
+    def __init__(
+        self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool, past: PastCaches | None = None
+    ) -> None:
         super().__init__(volume_id, fd, raw, size, is_device=is_device)
+        self._past = past or PastCaches(fd, None, size)
         self._lost = ""  # why nothing can be said any more about what the disk holds
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._check_trusted()
         super().read_into(offset, buffer)
+
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        """As `read_into`, from the medium itself; what was not flushed may be missing."""
+        self._check_trusted()
+        self._read(self._past, offset, buffer)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         self._check_trusted()
@@ -114,10 +130,8 @@ class DiskTarget(DiskSource):
         view = memoryview(data).cast("B")
         self._check_range(offset, len(view))
         self._check_trusted()
-        try:
+        with self._named("write", offset, len(view)):
             self._raw.write(offset, view)
-        except OSError as error:
-            raise self._failed("write", offset, len(view), error) from error
 
     def zero_at(self, offset: int, length: int) -> None:
         """Make that stretch read as zeroes: a hole where the disk can have one, written zeroes elsewhere.
@@ -129,11 +143,42 @@ class DiskTarget(DiskSource):
         self._check_trusted()
         if length == 0:
             return
-        try:
+        with self._named("zeroing", offset, length):
             zero = zero_device if self._is_device else zero_file
             zero(self._fd, self._raw, offset, length)
-        except OSError as error:
-            raise self._failed("zeroing", offset, length, error) from error
+
+    def blank_at(self, offset: int, length: int) -> None:
+        """Make that stretch read as zeroes; what is allocated of it stays so, and a hole stays a hole.
+
+        Raises:
+            Unavailable: as `write_at`.
+        """
+        for extent in self.extents(offset, length):
+            if extent.data:
+                with self._named("blanking", extent.offset, extent.length):
+                    blank(self._fd, self._raw, extent.offset, extent.length)
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Allocate what of that stretch of a file is a hole; a device has its space, or cannot be asked for it.
+
+        To be called before anything is written there by another thread.
+
+        Raises:
+            Unavailable: there is not enough space.
+        """
+        holes = ((one.offset, one.length) for one in self.extents(offset, length) if not one.data)
+        with self._named("reserving", offset, length):
+            reserve_holes(self._fd, self._raw, holes)
+
+    def punch(self, offset: int, length: int) -> None:
+        """Give back the space of that stretch, having looked that all of it is zero.
+
+        Raises:
+            Unavailable: it is not, or an I/O error.
+        """
+        self._check_zero(offset, length)
+        with self._named("giving back", offset, length):
+            give_back(self._fd, offset, length)
 
     def flush(self) -> None:
         """Return only when everything written is on stable storage.
@@ -152,3 +197,19 @@ class DiskTarget(DiskSource):
     def _check_trusted(self) -> None:
         if self._lost:
             raise Unavailable(self._lost)
+
+    def _check_zero(self, offset: int, length: int) -> None:
+        for extent in self.extents(offset, length):
+            for at in range(extent.offset, extent.end, _LOOK) if extent.data else ():
+                count = min(_LOOK, extent.end - at)
+                buffer = bytearray(count)
+                self.read_into(at, memoryview(buffer))
+                if buffer != _ZEROES[:count]:
+                    raise Unavailable(f"disk {self._id}: {count} bytes at {at} are not zero; their space is kept")
+
+    @contextmanager
+    def _named(self, deed: str, offset: int, length: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._failed(deed, offset, length, error) from error

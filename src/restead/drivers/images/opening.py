@@ -17,7 +17,7 @@ from restead.drivers.images.definition import DiskDefinition
 from restead.drivers.images.disks import DiskSource, DiskTarget
 from restead.drivers.images.guard import Guard
 from restead.drivers.images.locks import InUse, lock_for_reading, lock_for_writing, refuse_open_writers
-from restead.drivers.images.rawio import PAGE, Buffered, Direct, RawIo
+from restead.drivers.images.rawio import PAGE, Buffered, Direct, PastCaches, RawIo
 
 # Seconds.  Between fork and exec a child of ours still has our descriptors, and of two who open at once both give way:
 # so the first refusal is not believed.
@@ -63,8 +63,11 @@ def open_target(disk: DiskDefinition, guard: Guard, *, direct: bool) -> Iterator
     try:
         with _translated(disk):
             size = size_of(fd)
-        with _raw(disk, backing, fd, size, os.O_RDWR, direct=direct) as raw:
-            yield DiskTarget(disk.id, fd, raw, size, is_device=backing.is_device)
+        with (
+            _raw(disk, backing, fd, size, os.O_RDWR, direct=direct) as raw,
+            _past_caches(disk, backing, fd, size) as past,
+        ):
+            yield DiskTarget(disk.id, fd, raw, size, is_device=backing.is_device, past=past)
     finally:
         os.close(fd)
 
@@ -142,6 +145,20 @@ def _raw(
         return
     try:
         yield Direct(direct_fd)
+    finally:
+        os.close(direct_fd)
+
+
+@contextmanager
+def _past_caches(disk: DiskDefinition, backing: Backing, fd: int, size: int) -> Iterator[PastCaches]:
+    """Give the way to read what the medium holds, however the disk is read and written otherwise."""
+    with _translated(disk):
+        direct_fd = _open_direct(backing, os.O_RDONLY) if size >= PAGE else None
+    if direct_fd is None:
+        yield PastCaches(fd, None, size)
+        return
+    try:
+        yield PastCaches(fd, Direct(direct_fd), size)
     finally:
         os.close(direct_fd)
 

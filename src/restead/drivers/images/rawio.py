@@ -104,6 +104,28 @@ class Direct:
         return view
 
 
+class PastCaches:
+    """Reads what the medium holds: past the page cache where *direct* can, else after asking it to forget.
+
+    What is dirty in the page cache is written before a direct read, and is not forgotten: flush before.
+    """
+
+    def __init__(self, fd: int, direct: Direct | None, size: int) -> None:
+        self._fd = fd  # without O_DIRECT
+        self._direct = direct
+        self._whole = size // PAGE * PAGE if direct else 0  # bytes that are whole pages
+
+    def read(self, offset: int, view: memoryview) -> None:
+        """As `RawIo.read`."""
+        front = max(0, min(len(view), self._whole - offset))
+        if self._direct and front:
+            self._direct.read(offset, view[:front])
+        if front < len(view):
+            start, end = (offset + front) // PAGE * PAGE, _up(offset + len(view))
+            os.posix_fadvise(self._fd, start, end - start, os.POSIX_FADV_DONTNEED)
+            _read_all(self._fd, offset + front, view[front:])
+
+
 class _Move(Protocol):
     def __call__(self, fd: int, offset: int, view: memoryview) -> None: ...
 

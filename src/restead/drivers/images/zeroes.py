@@ -9,10 +9,10 @@ import struct
 
 from restead.drivers.images.rawio import RawIo
 
-_PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01  # linux/falloc.h
+PUNCH_HOLE, KEEP_SIZE = 0x02, 0x01  # linux/falloc.h
 _BLKZEROOUT = 0x127F  # linux/fs.h: two 64-bit numbers, offset and length, in multiples of the logical sector
 _BLKSSZGET = 0x1268
-_REFUSALS = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY)
+REFUSALS = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY)
 _ZEROES = memoryview(mmap.mmap(-1, 1 << 20)).toreadonly()  # page-aligned, never written to
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,9 +22,9 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 def zero_file(fd: int, raw: RawIo, offset: int, length: int) -> None:
     """Punch a hole, or write zeroes where the file system has no holes.  Raises OSError."""
     try:
-        _punch(fd, offset, length)
+        fallocate(fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        if error.errno not in REFUSALS:
             raise
         write_zeroes(raw, offset, length)
 
@@ -40,7 +40,7 @@ def zero_device(fd: int, raw: RawIo, offset: int, length: int) -> None:
     try:
         _zero_sectors(fd, start, end - start)
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        if error.errno not in REFUSALS:
             raise
         write_zeroes(raw, start, end - start)
     write_zeroes(raw, end, offset + length - end)
@@ -54,15 +54,17 @@ def write_zeroes(raw: RawIo, offset: int, length: int) -> None:
 
 def _zero_sectors(fd: int, offset: int, length: int) -> None:
     try:
-        _punch(fd, offset, length)  # on a device: unmap, only if what is unmapped surely reads as zeroes
+        # On a device: unmap, only if what is unmapped surely reads as zeroes.
+        fallocate(fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        if error.errno not in REFUSALS:
             raise
         fcntl.ioctl(fd, _BLKZEROOUT, struct.pack("QQ", offset, length))
 
 
-def _punch(fd: int, offset: int, length: int) -> None:
-    while _libc.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length) != 0:
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """Call fallocate(2), again where a signal came in between.  Raises OSError."""
+    while _libc.fallocate(fd, mode, offset, length) != 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
