@@ -28,15 +28,20 @@ Everything may run at the same time, from several processes and hosts.  Why that
     process × process (cache)  runs of the cache are immutable; its state is replaced as a whole, under a lock
 """
 
+from restead.repository.backup import Saved
 from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret
 from restead.repository.log import ManifestEntry, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
+from restead.repository.reads import Held, Reads, Rewritten
 from restead.repository.repository import CHUNK_SIZE, Repository
+from restead.repository.room import Window
 from restead.repository.scrub import scrub
-from restead.repository.session import Saved, Session, Window
+from restead.repository.session import Session
+from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Count", "DiskDescription", "KeyFile", "Keyring", "Manifest", "ManifestEntry", "Passphrase",
-    "Progress", "RecoveryKey", "Repository", "Saved", "Secret", "Session", "SessionState", "Window", "scrub",
+    "CHUNK_SIZE", "Count", "DiskDescription", "Held", "Hint", "KeyFile", "Keyring", "Manifest", "ManifestEntry",
+    "Passphrase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten", "Saved", "Secret", "Session",
+    "SessionState", "Survey", "Window", "scrub",
 ]  # fmt: skip

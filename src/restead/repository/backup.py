@@ -12,11 +12,12 @@ from pathlib import Path
 from restead.domain.extent import Extent
 from restead.ports import BlockSource
 from restead.repository.buffers import Aligned
-from restead.repository.chunk import NAME_SIZE, Names, Press
+from restead.repository.chunk import NAME_SIZE, Names
 from restead.repository.crew import work_together
+from restead.repository.keeping import Keeper
 from restead.repository.known import Known
 from restead.repository.manifest import DiskDescription, Root
-from restead.repository.pack import PackWriter, Shelf
+from restead.repository.pack import Shelf
 from restead.repository.progress import Count, Progress, Report
 from restead.repository.seal import Kind
 from restead.repository.tree import FANOUT, Tree, TreeBuilder
@@ -30,8 +31,20 @@ class Unit:
 
     page: int
     first: int  # number of the first chunk
-    wanted: bytes  # for each chunk: 1 if it may hold data; nothing: zero pages
+    wanted: bytes  # for each chunk: 1 if it is to be read; nothing: whole pages
     pages: int = 1  # how many
+    given: bytes = b""  # names of what is not read, or of the one whole page; nothing: zeroes
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A disk that is in the repository, but in no manifest yet."""
+
+    session: int
+    label: str  # becomes the manifest's: the caller's own mark
+    root: bytes  # name of the root, 32 bytes: the proof of the whole disk
+    size: int  # bytes
+    count: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +67,12 @@ class Saving:
         studio: Studio,
         source: BlockSource,
         parent: Tree | None,
+        keeper: Keeper,
         progress: Callable[[Progress], None],
         check: Callable[[], None],
     ) -> None:
         self._studio = studio
+        self._keeper = keeper
         self._source = source
         self._parent = parent
         self._check = check
@@ -65,47 +80,55 @@ class Saving:
         self._chunk = studio.chunk_size
         self._tree = TreeBuilder(-(-source.size // studio.chunk_size), studio.names)
         self._report = Report(studio.threads, source.size, progress)
-        self._writers = [PackWriter(studio.shelf, studio.scratch, Press()) for _ in range(studio.threads)]
 
     def run(self, description: DiskDescription) -> tuple[bytes, Count]:
-        """Return the name of the disk's root.  All of it is durable, and in the index."""
+        """Return the name of the disk's root.  All of it is durable, and in the index, if the keeper keeps it."""
         try:
-            work_together(self._studio.threads, plan_units(self._source, self._chunk), self._save_units)
-            root = Root(self._size, self._chunk, self._tree.top, description).encode()
+            work_together(self._studio.threads, self._plan(), self._save_units)
+            self.root = Root(self._size, self._chunk, self._tree.top, description)
+            root = self.root.encode()
             name = self._studio.names.name(Kind.ROOT, root)
-            self._store(0, Kind.ROOT, name, root)
-            work_together(self._studio.threads, iter(self._writers), self._finish)
-            self._studio.known.flush()
+            self._keeper.store(0, Kind.ROOT, name, root)
+            self._keeper.finish()
         finally:
-            for writer in self._writers:
-                writer.close()
+            self._keeper.close()
         count = self._report.sum()
         count.zero = self._size - count.new - count.deduplicated
-        count.stored = sum(writer.stored for writer in self._writers)
+        count.stored = self._keeper.stored
         return name, count
+
+    def _plan(self) -> Iterator[Unit]:
+        return plan_units(self._source, self._chunk)
 
     def _save_units(self, thread: int, units: Iterator[Unit]) -> None:
         buffer = Aligned(max(UNIT, self._chunk))
 
         def keep(level: int, index: int, name: bytes, page: bytes) -> None:
-            if self._parent is None or self._parent.name_at(level, index) != name:
-                self._store(thread, Kind.PAGE, name, page)
+            if not self._inherits(level, index, name):
+                self._keeper.store(thread, Kind.PAGE, name, page)
 
         for unit in units:
             self._check()
             if unit.wanted:
                 self._tree.put(unit.first, self._save_unit(thread, unit, buffer), keep)
                 chunks = len(unit.wanted)
+            elif unit.given:
+                self._tree.put_page(0, unit.page, unit.given, keep)
+                chunks = FANOUT
             else:
                 self._tree.put_zero(unit.page, unit.pages, keep)
                 chunks = unit.pages * FANOUT
             self._report.done(thread, self._length(unit.first, unit.first + chunks))
 
+    def _inherits(self, level: int, index: int, name: bytes) -> bool:
+        """Tell whether a page is surely stored, because the parent has it at the same place."""
+        return self._parent is not None and self._parent.name_at(level, index) == name
+
     def _save_unit(self, thread: int, unit: Unit, buffer: Aligned) -> bytes:
         """Return the names of the unit's chunks; those that are new are in this thread's pack."""
         count = self._report.counts[thread]
         inherited = b"" if self._parent is None else self._parent.leaf(unit.page)
-        names = bytearray(len(unit.wanted) * NAME_SIZE)
+        names = bytearray(unit.given or len(unit.wanted) * NAME_SIZE)
         for start, stop in _runs(unit.wanted):
             length = self._length(unit.first + start, unit.first + stop)
             self._source.read_into((unit.first + start) * self._chunk, buffer.view[:length])
@@ -123,24 +146,11 @@ class Saving:
     def _save_chunk(self, thread: int, data: memoryview, inherited: bytes) -> bytes:
         name = self._studio.names.chunk(data)
         count = self._report.counts[thread]
-        if name != inherited and self._store(thread, Kind.CHUNK, name, data):
+        if name != inherited and self._keeper.store(thread, Kind.CHUNK, name, data):
             count.new += len(data)
         else:
             count.deduplicated += len(data)
         return name
-
-    def _store(self, thread: int, kind: Kind, name: bytes, plain: bytes | memoryview) -> bool:
-        """Make sure that a thing gets stored; tell whether it is new."""
-        if not self._studio.known.claim(name):
-            return False
-        writer = self._writers[thread]
-        if writer.add(kind, name, plain):
-            self._studio.known.shelve(writer.finish())
-        return True
-
-    def _finish(self, _thread: int, writers: Iterator[PackWriter]) -> None:
-        for writer in writers:
-            self._studio.known.shelve(writer.finish())
 
     def _length(self, first: int, end: int) -> int:
         """Return the bytes of the chunks from *first* to *end*: the last chunk of a disk may be short."""

@@ -31,10 +31,14 @@ class Known:
         # setdefault is atomic: of two threads with one new name exactly one gets its own object back.
         if self._claimed.setdefault(name, mine) is not mine:
             return False
-        if any(place.pack not in self._condemned for place in self._index.find(name)):
+        if self.has(name):
             del self._claimed[name]
             return False
         return True
+
+    def has(self, name: bytes) -> bool:
+        """Tell whether the index knows a place for that name that may be built on."""
+        return any(place.pack not in self._condemned for place in self._index.find(name))
 
     def shelve(self, stored: Sequence[tuple[bytes, Place]]) -> None:
         """Say that these are durable now.  Many of them are put into the index together."""

@@ -138,7 +138,7 @@ class PackWriter:
         self._bound = head + self._shelf.repository_id
         self._hash = blake3()
         self._offset = 0
-        self._fd = _unlinked_file(self._scratch)
+        self._fd = unlinked_file(self._scratch)
         self._write(head)
 
     def _room(self, length: int) -> memoryview:
@@ -247,6 +247,6 @@ def _bound_contents(bound: bytes, offset: int) -> bytes:
     return bound + _BOUND.pack(Kind.CONTENTS, Form.RAW, offset, 0, bytes(32))
 
 
-def _unlinked_file(folder: Path) -> int:
+def unlinked_file(folder: Path) -> int:
     """Open a new file without a name in *folder*.  (tempfile's carry O_EXCL and so could never be linked.)"""
     return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)

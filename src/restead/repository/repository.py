@@ -15,7 +15,9 @@ from restead.repository.keyring import Keyring, Secret
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
 from restead.repository.manifest import Manifest
 from restead.repository.pack import Shelf
-from restead.repository.session import Room, Session, Window
+from restead.repository.reads import Reads
+from restead.repository.room import Room, Window
+from restead.repository.session import Session
 
 CHUNK_SIZE = 256 * 1024  # bytes; measured: smaller ones cost speed, larger ones store much more of small changes
 SMALLEST_CHUNK = 512
@@ -97,10 +99,31 @@ class Repository:
         """Return what the log knows of sessions with this label: open ones, and those that left manifests."""
         return self.log.refresh().labelled(label)
 
-    def end(self, number: int) -> None:
-        """Make sure that a session is over.  If it still runs, its commit will be void."""
+    def rejoin(self, number: int) -> Reads:
+        """Return what a session that has committed with pins may read: its pins, and its own manifests.
+
+        For its owner after a crash.  Nothing is written: the session is over when its owner ends it with `unpin`.
+
+        Raises:
+            NotFound: it was unpinned, or never committed with pins.
+        """
+        view = self.log.refresh()
+        session = view.sessions.get(number)
+        if session is None or session.open or not session.pins:
+            raise NotFound(f"session {number} holds nothing that a restore could go on with")
+        room = self._room(session.project)
+        room.index.refresh()
+        entries = _visible(view, session.project, session.needs)
+        manifests = {entry.id: room.manifest(entry) for entry in entries}
+        return Reads(number, session.project, manifests, room, self._window)
+
+    def end(self, number: int, *, unpin: bool = False) -> None:
+        """Make sure that a session is over.  If it still runs, its commit will be void.
+
+        *unpin*: what it pinned is needed by it no longer.  Only for its owner, whose restore has ended.
+        """
         try:
-            self.log.append(End(number))
+            self.log.append(End(number, unpin))
         except NotFound:
             pass  # over already
 

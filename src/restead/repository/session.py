@@ -5,93 +5,48 @@
         (manifest,) = session.commit([saved])
 
 Order: `open` → packs → index → `commit` → `end`.  Nothing before `commit` is promised, everything after it is kept.
+
+A restore that can be undone:
+
+    with repository.session(project, label="…", reads=[wanted]) as session:
+        survey = session.survey(target, wanted, description=…)
+        session.check_wanted(survey, target)
+        (before,) = session.commit([survey], pins=[wanted])
+        session.rewrite(survey, wanted, target, expect=True, on_mark=…)
+    repository.end(session.number, unpin=True)
+
+After a crash in `rewrite`: `repository.rejoin(number)`, then `rewrite(before, wanted, target, after=the last mark)` and
+`reread(wanted, target)`; or, to put everything back, `rewrite(wanted, before, target)` and `reread(before, target)`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from restead.domain.errors import Unavailable
+from restead.domain.errors import Code, InvalidRequest, Unavailable
 from restead.domain.ids import ManifestId, ProjectId
-from restead.ports import BlockSource, BlockTarget
-from restead.repository.backup import Saving, Studio
-from restead.repository.chunk import Names
-from restead.repository.index import Index
+from restead.ports import BlockSource, BlockTarget, KeepsSpace
+from restead.repository.backup import Saved, Saving, Studio
+from restead.repository.keeping import Comparing, Packing
 from restead.repository.known import Known
-from restead.repository.log import Commit, Log, ManifestEntry, State
-from restead.repository.manifest import ROOT_LIMIT, DiskDescription, Manifest, Root
-from restead.repository.pack import PackReader, Shelf
+from restead.repository.log import Commit, Log, State
+from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
-from restead.repository.reader import Reader
-from restead.repository.restore import Restoring
-from restead.repository.seal import Kind
-from restead.repository.tree import PAGE_LIMIT, Tree
-from restead.repository.verify import Verifying
+from restead.repository.reads import Reads, go_on, tell_nobody
+from restead.repository.rehearse import Rehearsing
+from restead.repository.room import Room, Window
+from restead.repository.survey import Hint, Survey, Surveying, measure
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """How much is done at once: this bounds memory, whatever the size of disks and repository."""
-
-    backup_threads: int = 3  # each: a 2 MiB unit, a sealed chunk, one pack under construction (on disk)
-    restore_threads: int = 4  # each: a 2 MiB unit, 4 MiB of sealed bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A disk that is in the repository, but in no manifest yet."""
-
-    session: int
-    label: str  # becomes the manifest's: the caller's own mark
-    root: bytes  # name of the root, 32 bytes: the proof of the whole disk
-    size: int  # bytes
-    count: Count
-
-
-class Room:
-    """What is needed to read and write one project's things."""
-
-    def __init__(self, shelf: Shelf, names: Names, index: Index) -> None:
-        self.shelf = shelf
-        self.names = names
-        self.index = index
-        self.reader = Reader(PackReader(shelf), index, names)
-
-    def root(self, name: bytes) -> Root:
-        """Return a root object.  Raises Damaged."""
-        return Root.decode(self.reader.thing(Kind.ROOT, name, ROOT_LIMIT), f"root {name.hex()}")
-
-    def manifest(self, entry: ManifestEntry) -> Manifest:
-        """Return a manifest with its root object.  Raises Damaged."""
-        return Manifest(entry.id, entry.project, entry.label, entry.root, self.root(entry.root))
-
-    def tree(self, root: Root) -> Tree:
-        """Return the page tree of a disk."""
-        return Tree(root, lambda page: self.reader.thing(Kind.PAGE, page, PAGE_LIMIT))
-
-
-def _tell_nobody(progress: Progress) -> None:
-    """Progress that nobody asked for."""
-
-
-def _go_on() -> None:
-    """A check that always lets the work go on."""
-
-
-class Session:
+class Session(Reads):
     """An open session.  Several disks may be saved or restored at the same time, by several threads."""
 
     def __init__(
         self, number: int, project: ProjectId, reads: Mapping[ManifestId, Manifest], room: Room, log: Log,
         view: State, window: Window, scratch: Path, chunk_size: int,
     ) -> None:  # fmt: skip
-        self.number = number  # of its `open` in the log
-        self.project = project
-        self._reads = reads
-        self._room = room
+        super().__init__(number, project, reads, room, window)
         self._log = log
-        self._window = window
         known = Known(room.index, view.condemned)
         self._studio = Studio(room.shelf, room.names, known, scratch, chunk_size, window.backup_threads)
         self._lock = Lock()
@@ -105,8 +60,8 @@ class Session:
         parent: ManifestId | None = None,
         description: DiskDescription,
         label: str = "",
-        progress: Callable[[Progress], None] = _tell_nobody,
-        check: Callable[[], None] = _go_on,
+        progress: Callable[[Progress], None] = tell_nobody,
+        check: Callable[[], None] = go_on,
     ) -> Saved:
         """Store all bytes of *source*; when this returns they are durable and in the index.
 
@@ -121,75 +76,113 @@ class Session:
         self._begin()
         done = False
         try:
-            root, count = Saving(self._studio, source, base, progress, check).run(description)
+            root, count = Saving(self._studio, source, base, self._packing(), progress, check).run(description)
             done = True
         finally:
-            with self._lock:
-                self._saving -= 1
-                # A name that was claimed and not stored may have been believed by another disk of this session.
-                self._broken = self._broken or not done
+            self._saved(done)
         return Saved(self.number, label, root, source.size, count)
 
-    def commit(self, saved: Sequence[Saved]) -> list[ManifestId]:
+    def commit(self, saved: Sequence[Saved], *, pins: Sequence[ManifestId] = ()) -> list[ManifestId]:
         """Make these disks manifests, all at one moment; return their ids in the same order.
+
+        *pins*, some of the session's `reads`, and these manifests are kept, whoever deletes them, until the session
+        is ended with `unpin`: also when it is over, so that a restore can be taken up by another process.
 
         Raises:
             Unavailable: the session was ended by somebody else, or a disk of it could not be saved: begin anew.
         """
+        for one in saved:
+            if isinstance(one, Survey) and not one.stored:
+                raise ValueError(f"what the target of {one.wanted} holds was not stored: it cannot be committed")
         strangers = [one.session for one in saved if one.session != self.number]
         if strangers or not saved:
             raise ValueError(f"session {self.number} cannot commit {len(saved)} disks, of other sessions: {strangers}")
         with self._lock:
             if self._broken or self._saving:
                 raise Unavailable(f"session {self.number} did not finish saving: nothing of it can be committed")
-        number = self._log.append(Commit(self.number, [(one.root, one.label) for one in saved]))
-        return [ManifestId(f"{number}.{ordinal}") for ordinal in range(len(saved))]
+        number = self._log.append(Commit(self.number, [(one.root, one.label) for one in saved], list(pins)))
+        made = [ManifestId(f"{number}.{ordinal}") for ordinal in range(len(saved))]
+        for id, one in zip(made, saved, strict=True) if pins else ():
+            self._reads[id] = Manifest(id, self.project, one.label, one.root, self._room.root(one.root))
+        return made
 
-    def restore(
+    def survey(
         self,
-        manifest: ManifestId,
+        target: BlockSource,
+        wanted: ManifestId,
+        *,
+        description: DiskDescription,
+        label: str = "",
+        keep: bool = True,
+        hint: Hint | None = None,
+        progress: Callable[[Progress], None] = tell_nobody,
+        check: Callable[[], None] = go_on,
+    ) -> Survey:
+        """Read all of *target* and say how it differs from *wanted*, one of the session's `reads`.
+
+        *keep*: what stands there is in the repository when this returns, and can be committed; else nothing of it is
+        stored.  *hint*: what need not be read; then *proven* is what the hint guarantees.
+
+        Raises:
+            InvalidRequest: the target is smaller than what is wanted.
+            Damaged, Unavailable: as `save`.
+        """
+        found = self._manifest(wanted)
+        _check_size(found, target)
+        tree = self._room.tree(found.root)
+        hinted = None if hint is None else (self._room.tree(self._manifest(hint.manifest).root), hint.changed)
+        self._begin()
+        done = False
+        try:
+            keeper = self._packing() if keep else Comparing(self._studio.known, self._studio.scratch)
+            work = Surveying(self._studio, target, tree, hinted, keeper, progress, check)
+            root, count = work.run(description)
+            done = True
+        finally:
+            self._saved(done)
+        there = self._room.tree(work.root, keeper.page if isinstance(keeper, Comparing) else None)
+        to_write, to_zero = measure(there, tree)
+        proven = hint is None or hint.guaranteed or not work.used_hint
+        kept = target.size - to_write - to_zero
+        return Survey(
+            self.number, label, root, target.size, count, keep, wanted, kept, to_write, to_zero, proven, there
+        )
+
+    def check_wanted(
+        self,
+        survey: Survey,
         target: BlockTarget,
         *,
-        progress: Callable[[Progress], None] = _tell_nobody,
-        check: Callable[[], None] = _go_on,
-        target_is_new: bool = False,
+        compare: bool = False,
+        progress: Callable[[Progress], None] = tell_nobody,
+        check: Callable[[], None] = go_on,
     ) -> Count:
-        """Make *target* hold exactly what *manifest*, one of the session's `reads`, holds; zeroes behind its end.
+        """Fetch and verify all that rewriting *target* needs, and write nothing; return what it would do.
 
-        It is flushed, and the manifest's root name was computed again from what was written.  *target_is_new*: it is
-        known to be all zero.  *check* is called before every write.
+        *compare*: the target is read again where it differs, and the numbers are exact; else they say what chunks
+        differ.
 
         Raises:
-            InvalidRequest: the target is too small; nothing was written.
-            Damaged: *ranges* of the disk are lost or damaged; the target holds a part of the backup.
+            Damaged: with all *ranges* of the disk for which something is lost or damaged.
         """
-        found = self._manifest(manifest)
-        threads = self._window.restore_threads
-        work = Restoring(self._room.reader, found.root, target, threads, progress, check, target_is_new)
-        return work.run(found.root_name, self._room.tree(found.root))
+        crossing = self._crossing(survey, survey.wanted, target, progress, check)
+        return Rehearsing(crossing, compare=compare).run()
 
-    def verify(
-        self,
-        manifest: ManifestId,
-        *,
-        progress: Callable[[Progress], None] = _tell_nobody,
-        check: Callable[[], None] = _go_on,
-    ) -> Count:
-        """Read all of *manifest*, one of the session's `reads`, and check every bit.
+    def reserve(self, survey: Survey, target: BlockTarget) -> None:
+        """Let *target*, if it can, allocate all that a rewriting will need.  Raises Unavailable: there is no space."""
+        if isinstance(target, KeepsSpace):
+            for offset, length in self._crossing(survey, survey.wanted, target).stretches(zero=False):
+                target.reserve(offset, length)
 
-        Raises:
-            Damaged: with all *ranges* of the disk that are lost or damaged.
-        """
-        root = self._manifest(manifest).root
-        work = Verifying(self._room.reader, root, self._window.restore_threads, progress, check)
-        return work.run(self._room.tree(root))
+    def _packing(self) -> Packing:
+        studio = self._studio
+        return Packing(studio.shelf, studio.known, studio.scratch, studio.threads)
 
-    def _manifest(self, id: ManifestId) -> Manifest:
-        try:
-            return self._reads[id]
-        except KeyError:
-            # Only what was named in `open` is kept from collection for us.
-            raise ValueError(f"session {self.number} does not read manifest {id}") from None
+    def _saved(self, done: bool) -> None:
+        with self._lock:
+            self._saving -= 1
+            # A name that was claimed and not stored may have been believed by another disk of this session.
+            self._broken = self._broken or not done
 
     def _begin(self) -> None:
         with self._lock:
@@ -198,3 +191,8 @@ class Session:
             self._saving += 1
 
 
+def _check_size(wanted: Manifest, target: BlockSource) -> None:
+    if target.size < wanted.size:
+        raise InvalidRequest(
+            f"the target holds {target.size} bytes, the backup needs {wanted.size}", code=Code.TARGET_TOO_SMALL
+        )

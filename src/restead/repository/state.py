@@ -35,7 +35,8 @@ class SessionState:
     @property
     def needs(self) -> tuple[ManifestId, ...]:
         """What must be kept for its sake."""
-        return self.reads if self.open else self.pins
+        # Who pins what it wrote over a disk also needs what stood there: its own manifests.
+        return self.reads if self.open else (*self.pins, *self.manifests) if self.pins else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,12 @@ class TreeBuilder:
             self._put(1, first_page, ZERO * step, keep)
             first_page, count = first_page + step, count - step
 
+    def put_page(self, level: int, index: int, name: bytes, keep: Keep) -> None:
+        """Say that page *index* of *level* has that name, or is zero; levels above the top are the top."""
+        level = min(level, len(self._sizes) - 2)
+        if level >= 0 and index < self._sizes[level + 1]:
+            self._put(level + 1, index, name, keep)
+
     def _put(self, level: int, first: int, entries: bytes, keep: Keep) -> None:
         """Entries of *level* are names of chunks (0) or of pages of level - 1."""
         while True:
@@ -139,6 +145,15 @@ class Tree:
         self._read = read_page
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = Lock()
+
+    @property
+    def root(self) -> Root:
+        return self._root
+
+    @property
+    def levels(self) -> int:
+        """How many levels of pages it has: none for an empty disk."""
+        return len(self._sizes) - 1
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield all leaf pages in order."""

@@ -1,0 +1,103 @@
+"""What one thread needs to turn a disk's chunks into others: memory for both, and the way to the wanted ones."""
+
+from collections.abc import Iterator
+
+from restead.domain.errors import Damaged
+from restead.ports import BlockTarget
+from restead.repository.backup import UNIT, covering
+from restead.repository.buffers import Aligned
+from restead.repository.chunk import ZERO
+from restead.repository.difference import Change
+from restead.repository.manifest import Root
+from restead.repository.reader import Fetcher, Reader, Wanted
+
+PIECE = 4096  # bytes: what is compared, and the least that is written
+
+
+class Desk:
+    """Two buffers for one change: *here* for what stands on the target, *there* for what is wanted."""
+
+    def __init__(self, reader: Reader, have: Root, want: Root) -> None:
+        self.chunk = want.chunk_size
+        size = max(UNIT, self.chunk)
+        self.here = Aligned(size)
+        self.there = Aligned(size)
+        self._names = reader.names
+        self._have = have
+        self._want = want
+        self._total = max(have.size, want.size)
+        self._fetcher = Fetcher(reader, self.chunk)
+
+    def length(self, change: Change, start: int, stop: int) -> int:
+        """Return the bytes of those chunks of a change: the last chunk of a disk may be short."""
+        return min((change.first + stop) * self.chunk, self._total) - (change.first + start) * self.chunk
+
+    def fetch(self, change: Change) -> int:
+        """Have the verified wanted bytes of all that differs *there*; return how many were fetched.
+
+        Raises:
+            Damaged: with the ranges of the disk that need what is lost.
+        """
+        wanted: list[Wanted] = []
+        for start, stop in change.runs():
+            for at in range(start, stop):
+                offset, begin = (change.first + at) * self.chunk, at * self.chunk
+                size = min(self.chunk, max(0, self._want.size - offset)) if change.want_at(at) != ZERO else 0
+                self.there.clear(begin + size, self.length(change, at, at + 1) - size)
+                if size:
+                    wanted.append(Wanted(change.want_at(at), offset, self.there.view[begin : begin + size]))
+        self._fetcher.fetch(wanted)
+        return sum(len(one.view) for one in wanted)
+
+    def read(self, target: BlockTarget, change: Change, start: int, stop: int) -> None:
+        """Have what stands on the target *here*, of one run of chunks."""
+        offset, begin = (change.first + start) * self.chunk, start * self.chunk
+        length = self.length(change, start, stop)
+        hole = all(change.have_at(at) == ZERO for at in range(start, stop))
+        if hole and not any(extent.data for extent in covering(target, offset, length)):
+            self.here.clear(begin, length)
+        else:
+            target.read_into(offset, self.here.view[begin : begin + length])
+
+    def expect(self, change: Change, start: int, stop: int) -> None:
+        """Make sure that what is *here* is what was there before.
+
+        Raises:
+            Damaged: somebody else has written to the target.
+        """
+        for at in range(start, stop):
+            begin, length = at * self.chunk, self.length(change, at, at + 1)
+            offset, name = begin + change.first * self.chunk, change.have_at(at)
+            size = 0 if name == ZERO else min(self.chunk, max(0, self._have.size - offset))
+            found = self._names.chunk(self.here.view[begin : begin + size]) if size else ZERO
+            if found != name or not self.here.is_zero(begin + size, length - size):
+                raise Damaged(
+                    f"bytes {offset} to {offset + length} of the target are not what was read there before: "
+                    f"somebody else has written to it",
+                    ranges=[(offset, length)],
+                )
+
+    def pieces(self, change: Change, start: int, stop: int, *, blind: bool) -> Iterator[tuple[int, int, bool]]:
+        """Yield (begin, end, zero) of what must be written of one run of chunks, in bytes of the buffers.
+
+        *blind*: what is *here* is not believed; everything is to be written.
+        """
+        step = min(PIECE, self.chunk)
+        for first, last, zero in _alike(change, start, stop):
+            begin = first * self.chunk
+            end = begin + self.length(change, first, last)
+            if blind:
+                yield begin, end, zero
+            else:
+                for one, other in self.here.unlike(self.there, begin, end, step):
+                    yield one, other, zero
+
+
+def _alike(change: Change, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield (start, stop, zero) of runs of chunks that are all to be zero or all to hold data."""
+    zeroes = [change.want_at(at) == ZERO for at in range(start, stop)]
+    begin = 0
+    for at in range(1, len(zeroes) + 1):
+        if at == len(zeroes) or zeroes[at] != zeroes[begin]:
+            yield start + begin, start + at, zeroes[begin]
+            begin = at

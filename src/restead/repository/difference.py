@@ -1,0 +1,100 @@
+"""Where two disks differ, found by their page trees alone.
+
+Equal page names mean equal bytes: such a page is passed over, however much lies below it.  The disks may be of
+different sizes; behind the end of either there are zeroes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from restead.repository.chunk import NAME_SIZE, ZERO
+from restead.repository.tree import FANOUT, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """A page that is the same in both, or zero in both."""
+
+    level: int
+    index: int  # of the page in its level
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """A leaf page that is not the same: the names of its 1,024 chunks, zero marks behind the end of a disk."""
+
+    page: int
+    have: bytes
+    want: bytes
+
+
+def difference(have: Tree, want: Tree) -> Iterator[Same | Unlike]:
+    """Yield all of both trees, in disk order.  Raises Damaged if a page that is needed is lost."""
+    levels = max(have.levels, want.levels)
+    if levels:
+        yield from _compare(have, want, levels - 1, 0)
+
+
+def _compare(have: Tree, want: Tree, level: int, index: int) -> Iterator[Same | Unlike]:
+    one, other = _name(have, level, index), _name(want, level, index)
+    if one is not None and one == other:
+        yield Same(level, index, one)
+    elif level == 0:
+        whole = FANOUT * NAME_SIZE
+        yield Unlike(index, have.leaf(index).ljust(whole, b"\0"), want.leaf(index).ljust(whole, b"\0"))
+    else:
+        width = -(-max(have.root.chunks, want.root.chunks) // FANOUT**level)
+        for child in range(index * FANOUT, min((index + 1) * FANOUT, width)):
+            yield from _compare(have, want, level - 1, child)
+
+
+def _name(tree: Tree, level: int, index: int) -> bytes | None:
+    """Return the name of a page, the zero mark where the disk has none; None above the top of a tree with data."""
+    if level >= tree.levels:
+        return ZERO if index or tree.root.top == ZERO else None
+    return tree.name_at(level, index) or ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A few neighbouring chunks of one leaf page, at least one of which differs."""
+
+    first: int  # number of the first chunk
+    have: bytes  # names of what stands there
+    want: bytes  # names of what is to stand there
+
+    @property
+    def count(self) -> int:
+        return len(self.want) // NAME_SIZE
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) of each run of differing chunks, counted from *first*."""
+        start = -1
+        for at in range(self.count):
+            place = slice(at * NAME_SIZE, (at + 1) * NAME_SIZE)
+            if self.have[place] == self.want[place]:
+                if start >= 0:
+                    yield start, at
+                start = -1
+            elif start < 0:
+                start = at
+        if start >= 0:
+            yield start, self.count
+
+    def want_at(self, at: int) -> bytes:
+        """Return the wanted name of the chunk that many behind *first*."""
+        return self.want[at * NAME_SIZE : (at + 1) * NAME_SIZE]
+
+    def have_at(self, at: int) -> bytes:
+        """Return the present name of the chunk that many behind *first*."""
+        return self.have[at * NAME_SIZE : (at + 1) * NAME_SIZE]
+
+
+def changes(page: Unlike, step: int, total: int) -> Iterator[Change]:
+    """Yield the whole leaf page of a disk of *total* chunks in portions of *step* chunks, also those that are equal."""
+    first = page.page * FANOUT
+    for at in range(0, min(FANOUT, total - first), step):
+        stop = min(at + step, total - first)
+        place = slice(at * NAME_SIZE, stop * NAME_SIZE)
+        yield Change(first + at, page.have[place], page.want[place])

@@ -1,0 +1,80 @@
+"""All that a restore needs fetched and verified before anything is overwritten; and what it would do, counted."""
+
+from collections.abc import Iterator
+from threading import Lock
+
+from restead.domain.errors import Damaged
+from restead.repository.crew import work_together
+from restead.repository.crossing import Crossing
+from restead.repository.desk import Desk
+from restead.repository.difference import Change
+from restead.repository.progress import Count, Report
+from restead.repository.verify import MOST_RANGES
+
+
+class Rehearsing:
+    """All that is needed for a rewriting fetched and verified, nothing written."""
+
+    def __init__(self, crossing: Crossing, *, compare: bool) -> None:
+        """*compare*: the target is read once more where it differs, so that the numbers are exact."""
+        self._crossing = crossing
+        self._compare = compare
+        self._report = Report(crossing.threads + 1, crossing.size, crossing.progress)
+        self._bad: list[tuple[int, int]] = []
+        self._first: Damaged | None = None
+        self._lock = Lock()
+
+    def run(self) -> Count:
+        """Return what a rewriting would do.
+
+        Raises:
+            Damaged: with all *ranges* of the disk for which something is lost or damaged.
+        """
+        self._crossing.check_size()
+        work_together(self._crossing.threads, self._plan(), self._rehearse)
+        if self._first is not None:
+            lost = sum(length for _, length in self._bad)
+            message = f"{lost} bytes in {len(self._bad)} places: {self._first.message}"
+            raise Damaged(message, ranges=sorted(self._bad)[:MOST_RANGES], detail=self._first.detail) from self._first
+        return self._report.sum()
+
+    def _plan(self) -> Iterator[Change]:
+        at = 0
+        for portion in self._crossing.portions():
+            start, at = at, self._crossing.end(portion)
+            if isinstance(portion, Change) and any(portion.runs()):
+                yield portion
+            else:
+                self._report.counts[-1].kept += at - start
+                self._report.done(self._crossing.threads, at - start)
+
+    def _rehearse(self, thread: int, portions: Iterator[Change]) -> None:
+        desk = self._crossing.desk()
+        count = self._report.counts[thread]
+        for change in portions:
+            self._crossing.check()
+            try:
+                count.read += desk.fetch(change)
+            except Damaged as error:
+                self._note(error)
+            written = sum(self._compared(desk, change, start, stop, count) for start, stop in change.runs())
+            length = desk.length(change, 0, change.count)
+            count.kept += length - written
+            self._report.done(thread, length)
+
+    def _compared(self, desk: Desk, change: Change, start: int, stop: int, count: Count) -> int:
+        if self._compare:
+            desk.read(self._crossing.target, change, start, stop)
+        written = 0
+        for begin, end, zero in desk.pieces(change, start, stop, blind=not self._compare):
+            written += end - begin
+            if zero:
+                count.zero += end - begin
+            else:
+                count.written += end - begin
+        return written
+
+    def _note(self, error: Damaged) -> None:
+        with self._lock:
+            self._first = self._first or error
+            self._bad += error.ranges

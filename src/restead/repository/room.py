@@ -1,0 +1,46 @@
+"""What is needed to read and write one project's things, and how much of it is done at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from restead.repository.chunk import Names
+from restead.repository.index import Index
+from restead.repository.log import ManifestEntry
+from restead.repository.manifest import ROOT_LIMIT, Manifest, Root
+from restead.repository.pack import PackReader, Shelf
+from restead.repository.reader import Reader
+from restead.repository.seal import Kind
+from restead.repository.tree import PAGE_LIMIT, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much is done at once: this bounds memory, whatever the size of disks and repository."""
+
+    backup_threads: int = 3  # each: a 2 MiB unit, a sealed chunk, one pack under construction (on disk)
+    restore_threads: int = 4  # each: a 2 MiB unit, 4 MiB of sealed bytes
+
+
+class Room:
+    """What is needed to read and write one project's things."""
+
+    def __init__(self, shelf: Shelf, names: Names, index: Index) -> None:
+        self.shelf = shelf
+        self.names = names
+        self.index = index
+        self.reader = Reader(PackReader(shelf), index, names)
+
+    def root(self, name: bytes) -> Root:
+        """Return a root object.  Raises Damaged."""
+        return Root.decode(self.reader.thing(Kind.ROOT, name, ROOT_LIMIT), f"root {name.hex()}")
+
+    def manifest(self, entry: ManifestEntry) -> Manifest:
+        """Return a manifest with its root object.  Raises Damaged."""
+        return Manifest(entry.id, entry.project, entry.label, entry.root, self.root(entry.root))
+
+    def tree(self, root: Root, near: Callable[[bytes], bytes | None] | None = None) -> Tree:
+        """Return the page tree of a disk; *near* has some of its pages."""
+        def read(page: bytes) -> bytes:
+            return (near(page) if near else None) or self.reader.thing(Kind.PAGE, page, PAGE_LIMIT)
+
+        return Tree(root, read)
