@@ -63,7 +63,7 @@ def show_backup(client: Client, backup: _BackupName, json: Json = False) -> None
              "boot" if each["bootable"] else "", size(each["size"] * _MB))
             for each in about["volume_backups"]
         ]  # fmt: skip
-        table(("DISK BACKUP", "DISK", "SIZE", "STATUS", "", "STORED"), rows)
+        table(("DISK BACKUP", "DISK", "SIZE AT MOST", "STATUS", "", "STORED"), rows)
 
 
 @backups.command("delete")

@@ -31,7 +31,7 @@ class Bar:
             console=stderr,
             disable=as_json or not stderr.is_terminal,
         )
-        self._task = self._progress.add_task(title, total=100, rate=0, left=None)
+        self._task = self._progress.add_task(title, total=None, rate=0, left=None)
 
     def __enter__(self) -> "Bar":
         self._progress.start()
@@ -44,7 +44,8 @@ class Bar:
 
     def show(self, percent: int, *, rate: int = 0, left: int | None = None) -> None:
         """Move to *percent*; *rate* is bytes per second, *left* seconds."""
-        self._progress.update(self._task, completed=percent, rate=rate, left=left)
+        known = 100 if percent else None  # until then the bar says only that something goes on
+        self._progress.update(self._task, completed=percent, total=known, rate=rate, left=left)
         line = {"progress": percent, "bytes_per_second": rate, "seconds_left": left}
         if self._as_json and line != self._last:
             print_json(line)

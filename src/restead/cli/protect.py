@@ -8,7 +8,7 @@ from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.progress import Bar
-from restead.cli.show import print_json, size
+from restead.cli.show import count_of, print_json, size
 from restead.cli.waiting import backup_states
 from restead.cli.wiring import Exit, Json, NoWait, fail, over_http, say
 
@@ -63,4 +63,5 @@ def _tell(backup: Body) -> None:
     elif backup["status"] == "error":
         say(f"backup {backup['name']} failed: {about['fail_reason']}")
     else:
-        say(f"backup {backup['name']}: {len(about['volume_backups'])} disks, {size(about['size'] * _MB)} stored")
+        disks = count_of(len(about["volume_backups"]), "disk")
+        say(f"backup {backup['name']}: {disks}, {size(about['size'] * _MB)} stored")

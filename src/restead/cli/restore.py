@@ -11,7 +11,7 @@ from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.following import follow, tell_end
-from restead.cli.show import on_terminal, print_json, size, when
+from restead.cli.show import count_of, on_terminal, print_json, size, when
 from restead.cli.wiring import Exit, Json, NoWait, fail, over_http, say, stderr
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import same_id
@@ -165,5 +165,5 @@ def _show(plan: _Plan) -> None:
 def _ask(count: int) -> None:
     if not on_terminal():
         raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
-    if not typer.confirm(f"restead: overwrite {count} disk{'s' if count != 1 else ''}?", err=True):
+    if not typer.confirm(f"restead: overwrite {count_of(count, 'disk')}?", err=True):
         raise fail("nothing was changed", Exit.REFUSED)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from restead.cli.doors import House, NewServer
-from restead.cli.show import facts, print_json, size, table
+from restead.cli.show import count_of, facts, print_json, size, table
 from restead.cli.wiring import Json, beginning_folder, group, on_folder, say
 from restead.domain.server import Server
 
@@ -127,8 +127,7 @@ def remove(house: House, server: _ServerName, project: _OfProject = None) -> Non
 
 
 def _disks(server: Server) -> str:
-    count = len(server.volumes)
-    return f"{count} disk{'s' if count != 1 else ''} of {size(sum(volume.size for volume in server.volumes))}"
+    return f"{count_of(len(server.volumes), 'disk')} of {size(sum(volume.size for volume in server.volumes))}"
 
 
 def _marks(bootable: bool, shared: bool) -> str:

@@ -46,6 +46,11 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if count >= 100 or count == int(count) else f"{count:.1f} {unit}"
 
 
+def count_of(number: int, what: str) -> str:
+    """Return `1 disk`, `2 disks`."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
 def when(value: Any) -> str:
     """Return a time of the API or of the house for people, in UTC: `2026-03-02 10:15:30`."""
     if value is None:
