@@ -37,7 +37,7 @@ def command_line() -> typer.Typer:
     )
     line.callback()(_root)
     for name, verb in {"protect": protect, "restore": restore, "status": status, "serve": serve}.items():
-        line.command(name)(verb)
+        line.command(name, epilog=EXIT_CODES)(verb)
     for nouns in (backups, checkpoints, restores, servers, tokens, keys):
         line.add_typer(nouns)
     return line
