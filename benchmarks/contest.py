@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,13 +10,14 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.disks import DISK, MIB, data_extents, make_disk, make_next_day
-from benchmarks.measure import Cost, run
+from benchmarks.measure import Command, Cost, run
 from benchmarks.tools import Repository, Tool
 
 
 class Step(StrEnum):
     FULL = "full backup"
     VERIFY = "verify it"
+    OPEN = "open it and do nothing"
     SECOND = "second backup, 3 % changed"
     RESTORE = "full restore to a new file"
 
@@ -91,7 +92,7 @@ def _hold_round(contest: Contest, tools: Sequence[Tool], days: Sequence[Path], m
 def _do_steps(contest: Contest, repositories: dict[str, Repository], days: Sequence[Path], target: Path) -> None:
     sizes: dict[str, int] = {}
     for step in Step:
-        day = days[0] if step in (Step.FULL, Step.VERIFY) else days[1]
+        day = days[1] if step in (Step.SECOND, Step.RESTORE) else days[0]
         for name, repository in repositories.items():
             _measure(contest.scores[name], step, repository, day, target)
             if step is Step.FULL:
@@ -102,10 +103,14 @@ def _do_steps(contest: Contest, repositories: dict[str, Repository], days: Seque
 
 
 def _measure(score: Score, step: Step, repository: Repository, day: Path, target: Path) -> None:
-    if step in (Step.FULL, Step.SECOND):
-        command = repository.backup(day)
-    else:
-        command = repository.verify() if step is Step.VERIFY else repository.restore(day, target)
+    commands: dict[Step, Callable[[], Command | None]] = {
+        Step.FULL: lambda: repository.backup(day),
+        Step.SECOND: lambda: repository.backup(day),
+        Step.VERIFY: repository.verify,
+        Step.OPEN: repository.open,
+        Step.RESTORE: lambda: repository.restore(day, target),
+    }
+    command = commands[step]()
     if command is None:
         return
     score.costs.setdefault(step, []).append(run(command, target.parent))

@@ -1,10 +1,11 @@
-"""What restead is expected to reach with disks of 2 GiB on two cores, as ratios within one run."""
+"""What restead is expected to reach on two cores, as ratios within one run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.contest import Contest, Score, Step
 
+LEAST_SIZE = 2 << 30  # bytes of a disk: on smaller ones the start of a process outweighs the work
 _PEAK = 150  # MiB: most memory any step may take
 _SPEED = {  # kind: step: peer: times as fast, at least
     "sys": {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.contest import Contest, Score, Step
 from benchmarks.disks import MIB
-from benchmarks.goals import judge
+from benchmarks.goals import LEAST_SIZE, judge
 from benchmarks.tools import Tool
 
 OURS = "restead"
@@ -86,6 +86,9 @@ def _number(value: float | None, digits: int, unit: float = 1) -> str:
 
 
 def _goals(contest: Contest) -> Iterator[str]:
+    if contest.size < LEAST_SIZE:
+        yield f"Goals are for disks of {LEAST_SIZE // MIB} MiB or more."
+        return
     for verdict in judge(contest):
         yield f"- {'reached' if verdict.reached else 'MISSED'}: {verdict.text}"
 

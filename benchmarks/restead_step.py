@@ -62,6 +62,9 @@ class Steward:
             with repository.session(PROJECT, label="benchmark", reads=[entry.id]) as session:
                 session.verify(entry.id)
 
+    def open(self) -> None:
+        self._opened()
+
     def _opened(self) -> Repository:
         folder = self._folder
         key = KeyFile.read(folder / "key")

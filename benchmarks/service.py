@@ -47,6 +47,9 @@ class ServiceRepository:
     def verify(self) -> None:
         """The API has no such call."""
 
+    def open(self) -> None:
+        """It is open."""
+
     def close(self) -> None:
         self._process.terminate()
         self._process.communicate(timeout=60)

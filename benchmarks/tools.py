@@ -54,6 +54,10 @@ class Repository(Protocol):
         """Read and authenticate everything that is stored, one backup so far."""
         ...
 
+    def open(self) -> Command | None:
+        """Open the repository: what every other step begins with, the start of the program included."""
+        ...
+
 
 class Still:
     """A tool of which nothing runs between two steps."""
@@ -82,6 +86,9 @@ class ResteadRepository(Still):
     def verify(self) -> Command:
         return self._command("verify")
 
+    def open(self) -> Command:
+        return self._command("open")
+
 
 class ResticRepository(Still):
     def __init__(self, folder: Path) -> None:
@@ -105,6 +112,9 @@ class ResticRepository(Still):
 
     def verify(self) -> Command:
         return self._command(self._folder, "check", "--read-data")
+
+    def open(self) -> Command:
+        return self._command(self._folder, "cat", "config")
 
 
 class BorgRepository(Still):
@@ -132,6 +142,9 @@ class BorgRepository(Still):
     def verify(self) -> Command:
         return self._command(self._folder, "check", "--verify-data")
 
+    def open(self) -> Command:
+        return self._command(self._folder, "info")
+
 
 class Copies(Still):
     """A tool that only copies."""
@@ -148,6 +161,9 @@ class Copies(Still):
         return Command(self._argv(day / DISK, target / DISK), target, flush=target / DISK)
 
     def verify(self) -> None:
+        return None
+
+    def open(self) -> None:
         return None
 
 
