@@ -11,7 +11,7 @@ from pathlib import Path
 
 from restead.domain.extent import Extent
 from restead.ports import BlockSource
-from restead.repository.buffers import Aligned
+from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, Names
 from restead.repository.crew import work_together
 from restead.repository.keeping import Keeper
@@ -101,7 +101,7 @@ class Saving:
         return plan_units(self._source, self._chunk)
 
     def _save_units(self, thread: int, units: Iterator[Unit]) -> None:
-        buffer = Aligned(max(UNIT, self._chunk))
+        size = max(UNIT, self._chunk)
 
         def keep(level: int, index: int, name: bytes, page: bytes) -> None:
             if not self._inherits(level, index, name):
@@ -110,7 +110,9 @@ class Saving:
         for unit in units:
             self._check()
             if unit.wanted:
-                self._tree.put(unit.first, self._save_unit(thread, unit, buffer), keep)
+                with BUFFERS.borrow(size) as (buffer,):
+                    names = self._save_unit(thread, unit, buffer)
+                self._tree.put(unit.first, names, keep)
                 chunks = len(unit.wanted)
             elif unit.given:
                 self._tree.put_page(0, unit.page, unit.given, keep)

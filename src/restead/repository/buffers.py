@@ -1,12 +1,14 @@
-"""Memory that is touched once and used again.
+"""Memory that is touched once and used again, and never more of it than a bound.
 
 The first touch of fresh memory is among the slowest things on many virtual machines, and direct I/O wants
-page-aligned buffers.  So each thread makes its buffers once, here.
+page-aligned buffers.  So whoever works on a unit borrows its buffers here, and the next one gets the same.
 """
 
 import ctypes
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
 
 _libc = ctypes.CDLL(None)
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
@@ -28,6 +30,7 @@ class Aligned:
     """A page-aligned buffer of *size* bytes, for one thread at a time."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self._map = mmap.mmap(-1, size)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.view = memoryview(self._map)
@@ -58,6 +61,53 @@ class Aligned:
                 begin = -1
         if begin >= 0:
             yield begin, stop
+
+
+class Buffers:
+    """The buffers of all work in this process, at most *most* bytes of them at once.
+
+    *idle*: bytes of returned buffers that are kept for the next borrower.
+    """
+
+    def __init__(self, most: int, idle: int) -> None:
+        self._most = most
+        self._idle = idle
+        self._used = 0
+        self._free: list[Aligned] = []
+        self._changed = Condition()
+
+    @contextmanager
+    def borrow(self, *sizes: int) -> Iterator[list[Aligned]]:
+        """Lend one buffer of each size, waiting for others to return theirs if need be.
+
+        All that a unit of work needs is borrowed at once: nobody waits for memory while holding some.
+        """
+        total = sum(sizes)
+        with self._changed:
+            # Whoever needs more than there is gets it when nobody else has anything.
+            self._changed.wait_for(lambda: self._used == 0 or self._used + total <= self._most)
+            self._used += total
+            found = [self._take(size) for size in sizes]
+        lent = [Aligned(size) if one is None else one for one, size in zip(found, sizes, strict=True)]
+        try:
+            yield lent
+        finally:
+            with self._changed:
+                self._used -= total
+                self._free += lent
+                while sum(one.size for one in self._free) > self._idle:
+                    self._free.pop(0)
+                self._changed.notify_all()
+
+    def _take(self, size: int) -> Aligned | None:
+        for at in range(len(self._free) - 1, -1, -1):  # the one that was used last is in the caches
+            if self._free[at].size == size:
+                return self._free.pop(at)
+        return None
+
+
+# 15 disks being restored at once, four threads each: 8.3 MiB for each thread.
+BUFFERS = Buffers(512 << 20, 64 << 20)
 
 
 def keep_freed_memory() -> None:

@@ -1,16 +1,18 @@
 """From one disk to another: both page trees, the target that is to change, and how the work is cut into portions."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from restead.domain.errors import Code, InvalidRequest
 from restead.ports import BlockTarget
-from restead.repository.backup import UNIT
+from restead.repository.buffers import BUFFERS
 from restead.repository.chunk import ZERO
 from restead.repository.desk import Desk
 from restead.repository.difference import Change, Same, changes, difference
 from restead.repository.progress import Progress
-from restead.repository.reader import Reader
+from restead.repository.reader import Reader, span_of
+from restead.repository.room import Window
 from restead.repository.tree import FANOUT, Tree
 
 
@@ -22,7 +24,7 @@ class Crossing:
     have: Tree  # what stands there, where nothing was written yet
     want: Tree
     target: BlockTarget
-    threads: int
+    window: Window
     progress: Callable[[Progress], None]
     check: Callable[[], None]
 
@@ -37,7 +39,7 @@ class Crossing:
 
     def portions(self) -> Iterator[Same | Change]:
         """Yield everything, in disk order: pages that are the same, and portions of those that are not."""
-        step = min(FANOUT, max(1, UNIT // self.want.root.chunk_size))
+        step = min(FANOUT, max(1, self.window.portion // self.want.root.chunk_size))
         for page in difference(self.have, self.want):
             if isinstance(page, Same):
                 yield page
@@ -53,8 +55,13 @@ class Crossing:
             chunks = portion.first + portion.count
         return min(chunks * self.want.root.chunk_size, self.size)
 
-    def desk(self) -> Desk:
-        return Desk(self.reader, self.have.root, self.want.root)
+    @contextmanager
+    def desk(self) -> Iterator[Desk]:
+        """Lend a desk for one change."""
+        chunk = self.want.root.chunk_size
+        size = max(self.window.portion, chunk)
+        with BUFFERS.borrow(size, size, span_of(chunk)) as buffers:
+            yield Desk(self.reader, self.have.root, self.want.root, buffers)
 
     def check_size(self) -> None:
         """Raises InvalidRequest unless the target is as large as it was."""

@@ -1,10 +1,10 @@
 """What one thread needs to turn a disk's chunks into others: memory for both, and the way to the wanted ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from restead.domain.errors import Damaged
 from restead.ports import BlockTarget
-from restead.repository.backup import UNIT, covering
+from restead.repository.backup import covering
 from restead.repository.buffers import Aligned
 from restead.repository.chunk import ZERO
 from restead.repository.difference import Change
@@ -17,16 +17,14 @@ PIECE = 4096  # bytes: what is compared, and the least that is written
 class Desk:
     """Two buffers for one change: *here* for what stands on the target, *there* for what is wanted."""
 
-    def __init__(self, reader: Reader, have: Root, want: Root) -> None:
+    def __init__(self, reader: Reader, have: Root, want: Root, buffers: Sequence[Aligned]) -> None:
         self.chunk = want.chunk_size
-        size = max(UNIT, self.chunk)
-        self.here = Aligned(size)
-        self.there = Aligned(size)
+        self.here, self.there, sealed = buffers
         self._names = reader.names
         self._have = have
         self._want = want
         self._total = max(have.size, want.size)
-        self._fetcher = Fetcher(reader, self.chunk)
+        self._fetcher = Fetcher(reader, self.chunk, sealed)
 
     def length(self, change: Change, start: int, stop: int) -> int:
         """Return the bytes of those chunks of a change: the last chunk of a disk may be short."""

@@ -10,20 +10,21 @@ from time import monotonic
 
 from restead.domain.errors import Unavailable
 
-# After a crash whatever lies behind the last mark is written again: at most 64 MiB or a second's work.  Threads that
-# are in the middle of a unit of 2 MiB, up to eight of them, may finish it.
-DUE = 32 << 20  # bytes written since the last mark: whoever sees this flushes while the others go on
-MOST = 48 << 20  # bytes: everybody waits
-SECONDS = 0.9
+SECONDS = 0.9  # between two marks
 
 
 class Marks:
-    """The marks of one disk, for any number of threads."""
+    """The marks of one disk, for any number of threads.
+
+    *most*: bytes written since the last flush at which everybody waits for the next; at two thirds of it somebody
+    flushes while the others go on.  What was written beyond the mark is that, and what threads are in the middle of.
+    """
 
     def __init__(
         self,
         flush: Callable[[], None],
         tell: Callable[[int], None],
+        most: int,
         *,
         after: int = 0,
         clock: Callable[[], float] = monotonic,
@@ -31,6 +32,7 @@ class Marks:
         """*after*: up to where an earlier life has marked."""
         self._flush = flush
         self._tell = tell
+        self._most = most
         self._clock = clock
         self._busy: set[int] = set()
         self._reached = 0
@@ -56,7 +58,8 @@ class Marks:
         """Say that all of the place that began at *offset* was written; flush if it is time."""
         with self._lock:
             self._busy.discard(offset)
-            due = self._unmarked and (self._unmarked >= DUE or self._clock() - self._since >= SECONDS)
+            late = self._clock() - self._since >= SECONDS
+            due = self._unmarked and (late or self._unmarked >= self._most * 2 // 3)
         if due and self._settling.acquire(blocking=False):
             try:
                 self._settle()
@@ -66,7 +69,7 @@ class Marks:
     def about_to_write(self, length: int) -> None:
         """Return when so many bytes may be written without losing too much in a crash."""
         with self._lock:
-            full = self._unmarked + length > MOST
+            full = self._unmarked and self._unmarked + length > self._most
         if full:
             self.settle()
         with self._lock:

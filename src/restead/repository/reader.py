@@ -111,14 +111,22 @@ class Reader:
                 self._recovered = True
 
 
-class Fetcher:
-    """Fetches chunks for one thread, each stored range once, neighbours together."""
+def span_of(chunk_size: int) -> int:
+    """Return the most bytes that are fetched at once."""
+    return max(SPAN, chunk_size + TAG_SIZE)
 
-    def __init__(self, reader: Reader, chunk_size: int) -> None:
+
+class Fetcher:
+    """Fetches chunks for one thread, each stored range once, neighbours together.
+
+    *sealed*: memory of `span_of(chunk_size)` bytes for what is stored.
+    """
+
+    def __init__(self, reader: Reader, chunk_size: int, sealed: Aligned | None = None) -> None:
         self._reader = reader
         self._limit = chunk_size
-        self._span = max(SPAN, chunk_size + TAG_SIZE)
-        self._sealed = Aligned(self._span)
+        self._span = span_of(chunk_size)
+        self._sealed = sealed or Aligned(self._span)
         self._body = bytearray(chunk_size + TAG_SIZE)
 
     def fetch(self, wanted: Sequence[Wanted]) -> None:

@@ -86,7 +86,8 @@ class Reads:
         fresh = [one.proven for one in (have, want) if isinstance(one, Survey) and one.session == self.number]
         if not fresh:
             target.flush()  # what an earlier life has written; if it fails here, it must not be believed later
-        work = Rewriting(crossing, Marks(target.flush, on_mark, after=after), after=after, expect=expect, blind=blind)
+        marks = Marks(target.flush, on_mark, self._window.unmarked, after=after)
+        work = Rewriting(crossing, marks, after=after, expect=expect, blind=blind)
         count = work.run(self._root_name(want))
         return Rewritten(count, proven=any(fresh) and after == 0)
 
@@ -175,5 +176,5 @@ class Reads:
         progress: Callable[[Progress], None] = tell_nobody,
         check: Callable[[], None] = go_on,
     ) -> Crossing:
-        threads = self._window.restore_threads
-        return Crossing(self._room.reader, self._tree(have), self._tree(want), target, threads, progress, check)
+        have_tree, want_tree = self._tree(have), self._tree(want)
+        return Crossing(self._room.reader, have_tree, want_tree, target, self._window, progress, check)

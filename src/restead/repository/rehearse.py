@@ -19,7 +19,7 @@ class Rehearsing:
         """*compare*: the target is read once more where it differs, so that the numbers are exact."""
         self._crossing = crossing
         self._compare = compare
-        self._report = Report(crossing.threads + 1, crossing.size, crossing.progress)
+        self._report = Report(crossing.window.restore_threads + 1, crossing.size, crossing.progress)
         self._bad: list[tuple[int, int]] = []
         self._first: Damaged | None = None
         self._lock = Lock()
@@ -31,7 +31,7 @@ class Rehearsing:
             Damaged: with all *ranges* of the disk for which something is lost or damaged.
         """
         self._crossing.check_size()
-        work_together(self._crossing.threads, self._plan(), self._rehearse)
+        work_together(self._crossing.window.restore_threads, self._plan(), self._rehearse)
         if self._first is not None:
             lost = sum(length for _, length in self._bad)
             message = f"{lost} bytes in {len(self._bad)} places: {self._first.message}"
@@ -46,18 +46,18 @@ class Rehearsing:
                 yield portion
             else:
                 self._report.counts[-1].kept += at - start
-                self._report.done(self._crossing.threads, at - start)
+                self._report.done(self._crossing.window.restore_threads, at - start)
 
     def _rehearse(self, thread: int, portions: Iterator[Change]) -> None:
-        desk = self._crossing.desk()
         count = self._report.counts[thread]
         for change in portions:
             self._crossing.check()
-            try:
-                count.read += desk.fetch(change)
-            except Damaged as error:
-                self._note(error)
-            written = sum(self._compared(desk, change, start, stop, count) for start, stop in change.runs())
+            with self._crossing.desk() as desk:
+                try:
+                    count.read += desk.fetch(change)
+                except Damaged as error:
+                    self._note(error)
+                written = sum(self._compared(desk, change, start, stop, count) for start, stop in change.runs())
             length = desk.length(change, 0, change.count)
             count.kept += length - written
             self._report.done(thread, length)

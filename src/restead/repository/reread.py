@@ -6,7 +6,7 @@ from threading import Lock
 from restead.domain.errors import Damaged
 from restead.ports import BlockTarget, ReadsPastCaches
 from restead.repository.backup import UNIT, covering
-from restead.repository.buffers import Aligned
+from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO, Names
 from restead.repository.crew import work_together
 from restead.repository.manifest import Root
@@ -58,14 +58,14 @@ class Rereading:
         return self._report.sum()
 
     def _reread(self, thread: int, works: Iterator[Work]) -> None:
-        buffer = Aligned(unit_size(self._root.chunk_size))
         for work in works:
             self._check()
-            if work.names:
-                self._reread_unit(work, buffer)
-                self._report.counts[thread].read += work.length
-            else:
-                self._reread_zeroes(thread, work, buffer)
+            with BUFFERS.borrow(unit_size(self._root.chunk_size)) as (buffer,):
+                if work.names:
+                    self._reread_unit(work, buffer)
+                    self._report.counts[thread].read += work.length
+                else:
+                    self._reread_zeroes(thread, work, buffer)
             self._report.done(thread, work.length)
 
     def _reread_unit(self, work: Work, buffer: Aligned) -> None:

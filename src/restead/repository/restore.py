@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from restead.domain.errors import Code, Damaged, InvalidRequest
 from restead.ports import BlockTarget
 from restead.repository.backup import UNIT, covering
-from restead.repository.buffers import Aligned
+from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
-from restead.repository.reader import Fetcher, Reader, Wanted
+from restead.repository.reader import Fetcher, Reader, Wanted, span_of
 from restead.repository.seal import Kind
 from restead.repository.tree import FANOUT, Tree, TreeBuilder
 
@@ -105,12 +105,12 @@ class Restoring:
         return self._report.sum()
 
     def _restore_units(self, thread: int, works: Iterator[Work]) -> None:
-        unit = Aligned(unit_size(self._root.chunk_size))
-        fetcher = Fetcher(self._reader, self._root.chunk_size)
+        chunk = self._root.chunk_size
         for work in works:
             self._check()
             if work.names:
-                self._write(thread, work, unit, fetcher)
+                with BUFFERS.borrow(unit_size(chunk), span_of(chunk)) as (unit, sealed):
+                    self._write(thread, work, unit, Fetcher(self._reader, chunk, sealed))
             else:
                 self._make_zero(thread, work.offset, work.length)
                 self._prove_zeroes(work)

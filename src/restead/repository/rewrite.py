@@ -40,7 +40,7 @@ class Rewriting:
         self._blind = blind
         self._root = crossing.want.root
         self._proof = TreeBuilder(self._root.chunks, crossing.reader.names)
-        self._report = Report(crossing.threads + 1, crossing.size, crossing.progress)
+        self._report = Report(crossing.window.restore_threads + 1, crossing.size, crossing.progress)
 
     def run(self, root_name: bytes) -> Count:
         """Write all that differs, flush it, mark it, and prove that nothing was left out.
@@ -50,7 +50,7 @@ class Rewriting:
             Unavailable: the target or the store did not answer.
         """
         self._crossing.check_size()
-        work_together(self._crossing.threads, self._plan(), self._rewrite)
+        work_together(self._crossing.window.restore_threads, self._plan(), self._rewrite)
         self._crossing.check()
         self._marks.settle()
         root = Root(self._root.size, self._root.chunk_size, self._proof.top, self._root.description)
@@ -73,16 +73,16 @@ class Rewriting:
             else:
                 self._prove(portion)
             self._report.counts[-1].kept += at - start
-            self._report.done(self._crossing.threads, at - start)
+            self._report.done(self._crossing.window.restore_threads, at - start)
             self._marks.reach(at)
 
     def _rewrite(self, thread: int, portions: Iterator[Change]) -> None:
-        desk = self._crossing.desk()
         count = self._report.counts[thread]
         for change in portions:
             self._crossing.check()
-            count.read += desk.fetch(change)
-            written = sum(self._write(desk, change, start, stop, count) for start, stop in change.runs())
+            with self._crossing.desk() as desk:
+                count.read += desk.fetch(change)
+                written = sum(self._write(desk, change, start, stop, count) for start, stop in change.runs())
             length = desk.length(change, 0, change.count)
             count.kept += length - written
             self._prove(change)

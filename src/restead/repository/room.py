@@ -18,7 +18,9 @@ class Window:
     """How much is done at once: this bounds memory, whatever the size of disks and repository."""
 
     backup_threads: int = 3  # each: a 2 MiB unit, a sealed chunk, one pack under construction (on disk)
-    restore_threads: int = 4  # each: a 2 MiB unit, 4 MiB of sealed bytes
+    restore_threads: int = 4  # each: two portions, 4 MiB of sealed bytes
+    portion: int = 2 << 20  # bytes of a target that one thread compares and rewrites at once
+    unmarked: int = 48 << 20  # bytes written to a target since its last mark: what a crash lets be written again
 
 
 class Room:

@@ -1,15 +1,15 @@
 """Reading a whole manifest and checking every bit of it, without writing anything."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 
 from restead.domain.errors import Damaged
-from restead.repository.buffers import Aligned
+from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
-from restead.repository.reader import Fetcher, Reader, Wanted
+from restead.repository.reader import Fetcher, Reader, Wanted, span_of
 from restead.repository.restore import Work, plan_restore, unit_size
 from restead.repository.tree import Tree
 
@@ -51,20 +51,21 @@ class Verifying:
         return self._report.sum()
 
     def _read_units(self, thread: int, works: Iterator[Work]) -> None:
-        unit = Aligned(unit_size(self._root.chunk_size))
-        fetcher = Fetcher(self._reader, self._root.chunk_size)
-        count = self._report.counts[thread]
+        count, chunk = self._report.counts[thread], self._root.chunk_size
         for work in works:
             self._check()
-            wanted = list(self._wanted(work, unit))
-            try:
-                fetcher.fetch(wanted)
-            except Damaged as error:
-                self._note(error)
-            read = sum(len(chunk.view) for chunk in wanted)
+            with BUFFERS.borrow(unit_size(chunk), span_of(chunk)) as (unit, sealed):
+                read = self._read_unit(list(self._wanted(work, unit)), Fetcher(self._reader, chunk, sealed))
             count.read += read
             count.zero += work.length - read
             self._report.done(thread, work.length)
+
+    def _read_unit(self, wanted: Sequence[Wanted], fetcher: Fetcher) -> int:
+        try:
+            fetcher.fetch(wanted)
+        except Damaged as error:
+            self._note(error)
+        return sum(len(chunk.view) for chunk in wanted)
 
     def _wanted(self, work: Work, unit: Aligned) -> Iterator[Wanted]:
         chunk = self._root.chunk_size
