@@ -45,6 +45,7 @@ def make_data(path: Path, folder: Path) -> dict[str, str]:
     with path.open("wb") as disk:
         disk.truncate(DATA_SIZE)
     run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "web-1-data", "-d", str(folder), str(path))
+    shutil.rmtree(folder)
     return sums
 
 
