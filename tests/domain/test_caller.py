@@ -8,7 +8,10 @@ from restead.domain.ids import ProjectId, canonical_id, same_id
 from restead.domain.token import check_project
 
 P, Q = ProjectId("p"), ProjectId("q")
-_CHANGING = {Action.BACKUPS_CREATE, Action.BACKUPS_DELETE, Action.RESTORES_CREATE}
+_CHANGING = {
+    Action.BACKUPS_CREATE, Action.BACKUPS_DELETE, Action.RESTORES_CREATE, Action.RESTORES_CANCEL, Action.RESTORES_UNDO,
+    Action.RESTORES_THROTTLE,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("action", Action)

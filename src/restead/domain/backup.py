@@ -12,6 +12,7 @@ from restead.domain.ids import (
     CheckpointId,
     ManifestId,
     ProjectId,
+    RestoreId,
     RunId,
     ServerId,
     VolumeBackupId,
@@ -113,6 +114,7 @@ class Backup:
     failure: Failure | None = None
     auto_trigger: bool = False
     tags: tuple[Tag, ...] = field(default=())
+    safety_of: RestoreId | None = None  # the restore before which it was made, to undo it
 
     @property
     def restorable(self) -> bool:

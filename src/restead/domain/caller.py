@@ -23,6 +23,9 @@ class Action(StrEnum):
     RESTORES_CREATE = "csbs:restores:create"
     RESTORES_LIST = "csbs:restores:list"
     RESTORES_GET = "csbs:restores:get"
+    RESTORES_CANCEL = "csbs:restores:cancel"
+    RESTORES_UNDO = "csbs:restores:undo"
+    RESTORES_THROTTLE = "csbs:restores:throttle"  # our extension: see docs/api.md
     QUOTAS_GET = "csbs:quotas:get"
     SERVERS_LIST = "csbs:servers:list"  # our extension: see docs/api.md
 

@@ -20,7 +20,7 @@ from restead.domain.ids import (
     same_id,
 )
 from restead.domain.server import Kind, Server, ServerStatus, Volume
-from restead.domain.states import BackupState, RestoreState, VolumeOutcome
+from restead.domain.states import BackupState, RestorePhase, RestoreState, VolumeOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ class RestoreRequest:
     def allow_partial(self) -> bool:
         return ("allow_partial", True) in self.extensions
 
+    @property
+    def safety(self) -> bool:
+        """Whether what is overwritten is kept in a safety checkpoint."""
+        return ("safety", False) not in self.extensions
+
+    @property
+    def readback(self) -> bool:
+        """Whether every disk is read again, past all caches, before the restore is a success."""
+        return ("verify", "readback") in self.extensions
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedVolume:
@@ -70,6 +80,45 @@ class RestorePlan:
     @property
     def stops_server(self) -> bool:
         return self.server.status is ServerStatus.RUNNING
+
+    @property
+    def server_actions(self) -> tuple[str, ...]:
+        """What is done with the server, in order: "stop", "start"."""
+        return ("stop",) * self.stops_server + ("start",) * self.power_on
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What restoring one disk takes, found by reading it.  All in bytes of disk, exact."""
+
+    kept: int  # right already
+    to_write: int
+    to_zero: int
+    to_save: int  # of what is overwritten: what the repository does not know yet
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePlan:
+    """What a restore would do to one disk."""
+
+    backup_id: VolumeBackupId
+    volume_id: VolumeId
+    size: int  # bytes of the backup
+    target_size: int  # bytes of the disk; what lies behind *size* is cleared
+    to_write_at_most: int  # bytes
+    kept: int | None = None  # these are None unless the disk was compared
+    to_write: int | None = None
+    to_zero: int | None = None
+    to_save: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a restore would do (CSBS, section 9.4)."""
+
+    server_id: ServerId
+    server_actions: tuple[str, ...]
+    volumes: tuple[VolumePlan, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +148,7 @@ class VolumeRestore:
     ranges: tuple[tuple[int, int], ...] = ()  # (offset, length): where the disk does not hold what it should
     progress: int = 0
     reason: str = ""
+    mark: int = 0  # bytes: up to there everything is as wanted, and flushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +168,12 @@ class Restore:
     server_reason: str = ""  # why the server is not as wanted, "" if it is
     failure: Failure | None = None
     stats: RestoreStats = field(default=RestoreStats())
+    phase: RestorePhase = RestorePhase.ACCEPTED
+    session: int | None = None  # in the repository: it keeps what is wanted and what was there
+    safety_checkpoint_id: CheckpointId | None = None  # holds what was overwritten
+    undo_of: RestoreId | None = None
+    cancelled: bool = False  # somebody asked for that in time
+    throttle: int | None = None  # bytes per second, None: as fast as it goes
 
 
 ZoneRule = Callable[[str, str], bool]

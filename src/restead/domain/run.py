@@ -27,9 +27,11 @@ class Told(StrEnum):
     RESUMED = "resumed"
     READING = "reading"  # backup: the disks are open at one moment
     STOPPING = "stopping"
+    COMPARING = "comparing"
     WRITING = "writing"
     PROGRESS = "progress"
     PROVING = "proving"
+    PUTTING_BACK = "putting_back"
     STARTING = "starting"
     REMOVING = "removing"
     END = "end"

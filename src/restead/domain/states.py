@@ -25,6 +25,20 @@ class RestoreState(StrEnum):
     FAIL = "fail"
 
 
+class RestorePhase(StrEnum):
+    """What a restore is doing.  Before WRITING no disk has changed; from STARTING on none changes any more."""
+
+    ACCEPTED = "accepted"
+    STOPPING = "stopping"
+    COMPARING = "comparing"
+    SAVING = "saving"  # what will be overwritten is stored and about to be committed
+    WRITING = "writing"
+    PROVING = "proving"
+    PUTTING_BACK = "putting_back"  # durable before the first put-back, and never turned round
+    STARTING = "starting"  # what became of the disks is decided and durable
+    ENDED = "ended"
+
+
 class VolumeOutcome(StrEnum):
     """What a restore has done to one target disk."""
 
@@ -48,9 +62,16 @@ class Event(StrEnum):
     BEGIN = "begin"
     PUT_BACK = "put_back"
     LEFT_ALONE = "left_alone"
+    STOP = "stop"
+    COMPARE = "compare"
+    SAVE = "save"
+    WRITE = "write"
+    PROVE = "prove"
+    SETTLE = "settle"
+    END = "end"
 
 
-_B, _R, _V, _E = BackupState, RestoreState, VolumeOutcome, Event
+_B, _R, _V, _E, _P = BackupState, RestoreState, VolumeOutcome, Event, RestorePhase
 
 BACKUP: dict[tuple[BackupState, Event], BackupState] = {
     (_B.PROTECTING, _E.PROTECTED): _B.AVAILABLE,
@@ -67,6 +88,33 @@ BACKUP: dict[tuple[BackupState, Event], BackupState] = {
 RESTORE: dict[tuple[RestoreState, Event], RestoreState] = {
     (_R.IN_PROGRESS, _E.RESTORED): _R.SUCCESS,
     (_R.IN_PROGRESS, _E.FAILED): _R.FAIL,
+}
+
+PHASE: dict[tuple[RestorePhase, Event], RestorePhase] = {
+    (_P.ACCEPTED, _E.STOP): _P.STOPPING,
+    (_P.STOPPING, _E.STOP): _P.STOPPING,  # taken up again after a crash, here and below
+    (_P.COMPARING, _E.STOP): _P.STOPPING,
+    (_P.SAVING, _E.STOP): _P.STOPPING,
+    (_P.STOPPING, _E.COMPARE): _P.COMPARING,
+    (_P.COMPARING, _E.COMPARE): _P.COMPARING,  # tried again, here and below
+    (_P.SAVING, _E.COMPARE): _P.COMPARING,
+    (_P.COMPARING, _E.SAVE): _P.SAVING,
+    (_P.COMPARING, _E.WRITE): _P.WRITING,  # nothing is to be saved
+    (_P.SAVING, _E.WRITE): _P.WRITING,
+    (_P.WRITING, _E.WRITE): _P.WRITING,
+    (_P.PROVING, _E.WRITE): _P.WRITING,
+    (_P.WRITING, _E.PROVE): _P.PROVING,
+    (_P.WRITING, _E.PUT_BACK): _P.PUTTING_BACK,
+    (_P.PROVING, _E.PUT_BACK): _P.PUTTING_BACK,
+    (_P.PUTTING_BACK, _E.PUT_BACK): _P.PUTTING_BACK,
+    (_P.ACCEPTED, _E.SETTLE): _P.STARTING,  # failed with everything untouched
+    (_P.STOPPING, _E.SETTLE): _P.STARTING,
+    (_P.COMPARING, _E.SETTLE): _P.STARTING,
+    (_P.SAVING, _E.SETTLE): _P.STARTING,
+    (_P.WRITING, _E.SETTLE): _P.STARTING,  # failed, and there is nothing to put back from
+    (_P.PROVING, _E.SETTLE): _P.STARTING,
+    (_P.PUTTING_BACK, _E.SETTLE): _P.STARTING,
+    (_P.STARTING, _E.END): _P.ENDED,
 }
 
 VOLUME: dict[tuple[VolumeOutcome, Event], VolumeOutcome] = {

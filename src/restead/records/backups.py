@@ -63,14 +63,27 @@ def count(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) -
 
 
 def usage(tx: Transaction, project_id: ProjectId) -> tuple[int, int]:
-    """Return (number of backups, bytes stored for them) of a project, those being made or deleted included."""
+    """Return (number of backups, bytes stored for them) of a project, those being made or deleted included.
+
+    Safety checkpoints count for nothing (CSBS, section 9.4).
+    """
     query = (
         sa.select(sa.func.count(sa.distinct(backups.c.id)), sa.func.coalesce(sa.func.sum(volume_backups.c.stored), 0))
         .select_from(backups.outerjoin(volume_backups))
-        .where(backups.c.project_id == project_id, backups.c.state != BackupState.DELETED)
+        .where(
+            backups.c.project_id == project_id,
+            backups.c.state != BackupState.DELETED,
+            backups.c.safety_of.is_(None),
+        )
     )
     number, stored = tx.connection.execute(query).one()
     return int(number), int(stored)
+
+
+def safety_before(tx: Transaction, moment: datetime) -> tuple[Backup, ...]:
+    """Return what restores have kept to be undone, was made before *moment*, and nobody works on."""
+    resting = (BackupState.AVAILABLE, BackupState.ERROR)
+    return _select(tx, backups.c.safety_of.is_not(None), backups.c.created_at < moment, backups.c.state.in_(resting))
 
 
 def parent(tx: Transaction, project_id: ProjectId, volume_id: VolumeId) -> ManifestId | None:

@@ -8,16 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from restead.domain.errors import Code, NotFound
-from restead.domain.ids import ProjectId, RestoreId, canonical_id
+from restead.domain.ids import CheckpointId, ProjectId, RestoreId, canonical_id
 from restead.domain.listing import Page, RestoreFilter, Window
 from restead.domain.restore import Restore, RestorePlan, RestoreRequest, RestoreStats, VolumeRestore
-from restead.domain.states import RESTORE, VOLUME, Event, RestoreState, VolumeOutcome, after
+from restead.domain.states import PHASE, RESTORE, VOLUME, Event, RestorePhase, RestoreState, VolumeOutcome, after
 from restead.records import listing
 from restead.records.backup_rows import failure_columns, failure_of
 from restead.records.database import Transaction
 from restead.records.encoding import build, plain
-from restead.records.tables import restore_volumes, restores
+from restead.records.tables import restore_volumes, restores, throttles
 
+_ALL = "restores"  # the throttle of all restores together
+_SAME_COLUMNS = ("session", "safety_checkpoint_id", "undo_of", "cancelled", "throttle")
 _SORTS = {
     "created_at": restores.c.created_at,
     "updated_at": restores.c.updated_at,
@@ -66,9 +68,65 @@ def list_restores(
 def move(tx: Transaction, id: RestoreId, event: Event, change: Callable[[Restore], Restore]) -> Restore:
     """Move a restore by *event*, with what *change* makes of it.  Raises IllegalTransition: a bug."""
     before = _locked(tx, id)
-    moved = replace(change(before), state=after(RESTORE, before.state, event), updated_at=tx.now)
+    moved = replace(
+        change(before), state=after(RESTORE, before.state, event), phase=RestorePhase.ENDED, updated_at=tx.now
+    )
     tx.connection.execute(restores.update().where(restores.c.id == id).values(**_row(moved)))
     return moved
+
+
+def advance(tx: Transaction, id: RestoreId, event: Event, **changes: Any) -> Restore:
+    """Move a restore's phase by *event*; return it as it is now.  Raises IllegalTransition: a bug."""
+    before = _locked(tx, id)
+    moved = replace(before, phase=after(PHASE, before.phase, event), updated_at=tx.now, **changes)
+    tx.connection.execute(restores.update().where(restores.c.id == id).values(**_row(moved)))
+    return moved
+
+
+def mark(tx: Transaction, id: RestoreId, ordinal: int, offset: int) -> None:
+    """Note that one target disk is as wanted up to *offset*, and flushed.  Only after that is true."""
+    tx.connection.execute(
+        restore_volumes.update()
+        .where(restore_volumes.c.restore_id == id, restore_volumes.c.ordinal == ordinal)
+        .values(mark=offset)
+    )
+
+
+def cancel(tx: Transaction, id: RestoreId) -> Restore:
+    """Ask a restore to be given up.  Whoever decides what becomes of its disks looks at it in that transaction."""
+    tx.connection.execute(restores.update().where(restores.c.id == id).values(cancelled=True, updated_at=tx.now))
+    return _locked(tx, id)
+
+
+def throttle(tx: Transaction, id: RestoreId, bytes_per_second: int | None) -> Restore:
+    """Let a restore go that fast at most; None: as fast as it can."""
+    tx.connection.execute(
+        restores.update().where(restores.c.id == id).values(throttle=bytes_per_second, updated_at=tx.now)
+    )
+    return _locked(tx, id)
+
+
+def throttle_all(tx: Transaction, bytes_per_second: int | None) -> None:
+    """Let all restores together go that fast at most; None: as fast as they can."""
+    tx.connection.execute(throttles.delete().where(throttles.c.name == _ALL))
+    if bytes_per_second is not None:
+        tx.connection.execute(throttles.insert().values(name=_ALL, bytes_per_second=bytes_per_second))
+
+
+def wishes(tx: Transaction, id: RestoreId) -> tuple[bool, int | None, int | None]:
+    """Return (whether it is to be given up, its bytes per second, those of all restores together).  Cheap."""
+    row = tx.connection.execute(sa.select(restores.c.cancelled, restores.c.throttle).where(restores.c.id == id)).one()
+    together = tx.connection.scalar(sa.select(throttles.c.bytes_per_second).where(throttles.c.name == _ALL))
+    return bool(row.cancelled), row.throttle, together
+
+
+def needing(tx: Transaction, checkpoint_id: CheckpointId) -> RestoreId | None:
+    """Return the restore under way that might be put back from that safety checkpoint, None if there is none."""
+    query = sa.select(restores.c.id).where(
+        restores.c.safety_checkpoint_id == canonical_id(checkpoint_id), restores.c.state == RestoreState.IN_PROGRESS
+    )
+    found = tx.connection.scalar(query)
+    return None if found is None else RestoreId(found)
 
 
 def move_volume(tx: Transaction, id: RestoreId, ordinal: int, event: Event, **changes: Any) -> None:
@@ -118,6 +176,8 @@ def _row(restore: Restore) -> dict[str, Any]:
         "stats": plain(restore.stats),
         "progress": restore.progress,
         "server_reason": restore.server_reason,
+        "phase": restore.phase,
+        **{name: getattr(restore, name) for name in _SAME_COLUMNS},
         **failure_columns(restore.failure),
     }
 
@@ -145,6 +205,7 @@ def _volume(row: sa.Row[Any]) -> VolumeRestore:
         ranges=tuple((offset, length) for offset, length in row.ranges),
         progress=row.progress,
         reason=row.reason,
+        mark=row.mark,
     )
 
 
@@ -163,4 +224,6 @@ def _restore(row: sa.Row[Any], volumes: tuple[VolumeRestore, ...]) -> Restore:
         server_reason=row.server_reason,
         failure=failure_of(row),
         stats=build(RestoreStats, row.stats),
+        phase=RestorePhase(row.phase),
+        **{name: getattr(row, name) for name in _SAME_COLUMNS},
     )

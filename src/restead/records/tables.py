@@ -43,8 +43,8 @@ def _id(name: str = "id") -> "sa.Column[object]":
     return sa.Column(name, sa.Text, primary_key=True)
 
 
-def _bytes(name: str) -> "sa.Column[object]":
-    return sa.Column(name, sa.BigInteger, nullable=False)
+def _bytes(name: str, *, null: bool = False) -> "sa.Column[object]":
+    return sa.Column(name, sa.BigInteger, nullable=null)
 
 
 def _time(name: str, *, null: bool = False) -> "sa.Column[object]":
@@ -81,6 +81,8 @@ backups = sa.Table(
     _json("server"), _text("run_id"), _flag("full"), _text("consistency_wanted"), _text("consistency"),
     _json("excluded"), _json("tags"), _number("progress"), _flag("auto_trigger"),
     _text("failed_operation"), _text("failure_code", null=True), _text("failure_message", null=True),
+    _text("safety_of", null=True),
+    sa.Index(None, "safety_of"),
     sa.Index(None, "checkpoint_id"),
     sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "project_id", "updated_at", "id"),
@@ -109,6 +111,9 @@ restores = sa.Table(
     _time("finished_at", null=True), _text("checkpoint_id"), _parent("backup_id", "backups.id"), _text("server_key"),
     _text("run_id"), _json("request"), _json("plan"), _json("stats"), _number("progress"), _text("server_reason"),
     _text("failure_code", null=True), _text("failure_message", null=True),
+    _text("phase"), _bytes("session", null=True), _text("safety_checkpoint_id", null=True),
+    _text("undo_of", null=True), _flag("cancelled"), _bytes("throttle", null=True),
+    sa.Index(None, "safety_checkpoint_id"),
     sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "project_id", "updated_at", "id"),
     sa.Index(None, "project_id", "state", "created_at"),
@@ -125,7 +130,13 @@ restore_volumes = sa.Table(
     sa.Column("restore_id", sa.Text, sa.ForeignKey("restores.id"), primary_key=True),
     sa.Column("ordinal", sa.Integer, primary_key=True),
     _text("volume_backup_id"), _text("volume_id"), _bytes("size"), _bytes("target_size"), _text("outcome"),
-    _json("ranges"), _number("progress"), _text("reason"),
+    _json("ranges"), _number("progress"), _text("reason"), _bytes("mark"),
+)  # fmt: skip
+
+throttles = sa.Table(
+    "throttles", metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # what is throttled as a whole: "restores"
+    _bytes("bytes_per_second"),
 )  # fmt: skip
 
 runs = sa.Table(

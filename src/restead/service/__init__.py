@@ -4,9 +4,10 @@ Every method first asks whether the caller may; then it decides (the plans of `d
 transaction holds the rows and the run that will make them true.  It returns before bytes move.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from restead.domain.ids import RunId
+from restead.domain.ids import ProjectId, RunId
+from restead.domain.restore import Comparison, RestorePlan
 from restead.ports import Servers as ServersPort
 from restead.records import Records
 from restead.service.backups import Backups
@@ -20,13 +21,24 @@ from restead.service.servers import Servers
 __all__ = ["Rules", "Service", "Target"]
 
 
+def _compare_nothing(_project_id: ProjectId, plan: RestorePlan) -> Sequence[Comparison | None]:
+    """What can be found out where no disk can be read."""
+    return [None] * len(plan.volumes)
+
+
 class Service:
     """Everything a caller can ask, by noun."""
 
     def __init__(
-        self, records: Records, servers: ServersPort, submit: Callable[[RunId], None], rules: Rules | None = None
+        self,
+        records: Records,
+        servers: ServersPort,
+        submit: Callable[[RunId], None],
+        rules: Rules | None = None,
+        compare: Callable[[ProjectId, RestorePlan], Sequence[Comparison | None]] = _compare_nothing,
     ) -> None:
-        doors = Doors(records, servers, submit, rules or Rules())
+        """*submit* says that a run waits.  *compare* finds out, by reading, what a restore would change."""
+        doors = Doors(records, servers, submit, rules or Rules(), compare)
         self.checkpoints = Checkpoints(doors)
         self.backups = Backups(doors)
         self.restores = Restores(doors)

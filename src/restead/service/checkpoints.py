@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 
 from restead.domain.backup import (
     Backup,
@@ -27,8 +26,8 @@ from restead.domain.ids import (
 from restead.domain.listing import CheckpointFilter, Page, Window
 from restead.domain.quota import check_quotas
 from restead.domain.run import RunKind, Told
-from restead.domain.states import BackupState, Event
-from restead.records import Transaction, backups, checkpoints, events, runs, servers
+from restead.domain.states import BackupState
+from restead.records import Transaction, backups, checkpoints, deletions, events, restores, runs, servers
 from restead.service.doors import Doors
 
 _BUSY = (BackupState.PROTECTING, BackupState.RESTORING, BackupState.DELETING)
@@ -89,7 +88,8 @@ class Checkpoints:
         with self._doors.records.begin() as tx:
             checkpoint = checkpoints.checkpoint(tx, project_id, id)
             chosen = _chosen(checkpoint, backups.of_checkpoint(tx, checkpoint.id), backup_ids)
-            promised = [_promise_deletion(tx, backup) for backup in chosen]
+            _check_not_needed(tx, checkpoint)
+            promised = [deletions.promise(tx, backup) for backup in chosen]
         for run_id in promised:
             self._doors.submit(run_id)
 
@@ -161,9 +161,11 @@ def _chosen(
     return chosen
 
 
-def _promise_deletion(tx: Transaction, backup: Backup) -> RunId:
-    run_id = RunId(new_id())
-    backups.move(tx, backup.id, Event.DELETE, lambda backup: replace(backup, progress=0))
-    runs.enqueue(tx, run_id, RunKind.DELETE, backup.id, backup.project_id)
-    events.add(tx, run_id, Told.ACCEPTED, backup.id)
-    return run_id
+def _check_not_needed(tx: Transaction, checkpoint: Checkpoint) -> None:
+    restore_id = restores.needing(tx, checkpoint.id)
+    if restore_id is not None:
+        raise InvalidRequest(
+            f"restore {restore_id} is under way and may have to put its disks back from backup record {checkpoint.id}; "
+            f"it can be deleted when that has ended",
+            code=Code.IN_PROGRESS,
+        )

@@ -1,13 +1,13 @@
 """What the service works with: the records, the cloud's servers, and a way to say that a run waits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from restead.domain.backup import BackupRules
 from restead.domain.errors import NotFound
 from restead.domain.ids import ProjectId, RunId, ServerId
 from restead.domain.quota import QuotaLimits
-from restead.domain.restore import ZoneRule, any_zone
+from restead.domain.restore import Comparison, RestorePlan, ZoneRule, any_zone
 from restead.domain.server import Server
 from restead.ports import Servers
 from restead.records import Records
@@ -20,6 +20,7 @@ class Rules:
     backup: BackupRules = field(default_factory=BackupRules)
     zones: ZoneRule = any_zone
     quotas: QuotaLimits = field(default_factory=QuotaLimits)
+    restores_without_safety: bool = True  # whether callers may ask for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Doors:
     servers: Servers
     submit: Callable[[RunId], None]  # called after the commit; a run whose call is lost is found in the rows
     rules: Rules
+    compare: Callable[[ProjectId, RestorePlan], Sequence[Comparison | None]]  # reads the disks of a stopped server
 
     def server(self, project_id: ProjectId, server_id: ServerId) -> Server | None:
         """Return the server as its cloud describes it, None if the project has none.  Raises Unavailable."""
