@@ -11,8 +11,8 @@ The bytes are not here.  Losing the records loses names, states and stories; eve
 from the repository alone.
 """
 
-from restead.records.database import Records, Transaction, utc_now
+from restead.records.database import Records, RecordsUnavailable, Transaction, utc_now
 from restead.records.runs import LeaseLost
 from restead.records.tokens import Tokens
 
-__all__ = ["LeaseLost", "Records", "Tokens", "Transaction", "utc_now"]
+__all__ = ["LeaseLost", "Records", "RecordsUnavailable", "Tokens", "Transaction", "utc_now"]

@@ -25,6 +25,11 @@ Clock = Callable[[], datetime]
 _BUSY_TIMEOUT = 30_000  # ms a transaction waits for another's write lock before it is Unavailable
 
 
+class RecordsUnavailable(Unavailable):
+    """The records do not answer.  A class of its own because nothing that is done now can be noted: whoever works
+    on a promise leaves it as it stands, to be taken up again, instead of ending it as a failure."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -48,7 +53,7 @@ class Records:
     @classmethod
     def open(cls, url: str, *, clock: Clock = utc_now) -> "Records":
         """Return the records at *url* (`sqlite:////absolute/path`); `migrate` before the first use."""
-        engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        engine = sa.create_engine(url, pool_size=16, max_overflow=64)  # more than requests and runs at once
         if engine.dialect.name == "sqlite":
             _make_private(engine.url.database)
             sa.event.listen(engine, "connect", _on_connect)
@@ -78,7 +83,7 @@ class Records:
         """Yield a writing transaction; durable when the block has ended without an exception.
 
         Raises:
-            Unavailable: the database does not answer, is locked for too long, or has no space.
+            RecordsUnavailable: the database does not answer, is locked for too long, or has no space.
         """
         with _translated(), self.engine.begin() as connection:
             yield Transaction(connection, self._clock())
@@ -98,7 +103,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
-        raise Unavailable("the records cannot be read or written now", detail=str(error)) from error
+        raise RecordsUnavailable("the records cannot be read or written now", detail=str(error)) from error
     except sa.exc.DatabaseError as error:
         if type(error) is not sa.exc.DatabaseError:  # IntegrityError, ProgrammingError, …: a bug, not the file
             raise

@@ -104,9 +104,9 @@ def finish(tx: Transaction, claim: Claim) -> None:
     _set(tx, runs.c.id == claim.run_id, RunState.DONE)
 
 
-def open_runs(tx: Transaction) -> int:
-    """Return how many runs are not done."""
-    return int(tx.connection.scalar(sa.select(sa.func.count()).where(runs.c.state != RunState.DONE)) or 0)
+def is_done(tx: Transaction, id: RunId) -> bool:
+    """Tell whether there was such a run and it has ended."""
+    return tx.connection.scalar(sa.select(runs.c.state).where(runs.c.id == id)) == RunState.DONE
 
 
 def finished(tx: Transaction, run_id: RunId, name: str) -> Finished | None:

@@ -23,6 +23,7 @@ from restead.records import Records, Transaction, backups
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Progress, Repository, Saved, Session
 from restead.workflows.meter import Meter, Reading
+from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
 Journal = dict[str, Any]
@@ -40,9 +41,11 @@ class BackupStory:
         with self._records.read() as tx:
             backup = backups.backup(tx, run.project_id, BackupId(run.subject))
         saved = run.step("save", lambda: self._save(run, backup))
+        end_dead_sessions(self._records, self._repository, run.claim.run_id)
         return lambda tx: _available(tx, backup, saved)
 
     def failed(self, run: DurableRun, failure: Failure) -> Ending:
+        end_dead_sessions(self._records, self._repository, run.claim.run_id)
         return lambda tx: _failed(tx, run, failure)
 
     def _save(self, run: DurableRun, backup: Backup) -> Journal:

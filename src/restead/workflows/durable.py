@@ -19,7 +19,7 @@ from restead.domain.backup import Failure
 from restead.domain.errors import Code, ResteadError, Unavailable
 from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
-from restead.records import LeaseLost, Records, events, runs
+from restead.records import LeaseLost, Records, RecordsUnavailable, events, runs
 from restead.workflows.run import Interrupted, LeasedRun
 from restead.workflows.story import Ending, Story
 
@@ -115,10 +115,8 @@ class Engine:
             try:
                 if self.run_next():
                     continue
-            except (Unavailable, LeaseLost) as error:
-                # The records were out of reach at a run's very beginning or end.  Its lease runs out, and then it
-                # is claimed again, by us or by whoever can.
-                log.error("run left as it is", reason=str(error))
+            except (ResteadError, LeaseLost) as error:
+                log.error("no run could be claimed or ended", reason=str(error))
             with self._waiting:
                 if self._calls == called and not self._stopping.is_set():
                     self._waiting.wait(_LOOK_AGAIN)
@@ -133,8 +131,9 @@ class Engine:
             self._end(run, self._tell(story, run))
         except Interrupted:
             self._give_back(run)
-        except LeaseLost as error:
-            log.warning("run was taken over", reason=str(error))
+        except (LeaseLost, RecordsUnavailable) as error:
+            # Somebody else has it, or nothing can be noted now: then the lease runs out and it is claimed again.
+            log.warning("run left as it is", reason=str(error))
         except Exception as error:  # noqa: BLE001 - a workflow's outermost frame: whatever it was, the run ends
             self._end(run, story.failed(run, _failure(claim, error)))
         finally:

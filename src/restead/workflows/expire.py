@@ -11,6 +11,7 @@ from restead.domain.run import Told
 from restead.domain.states import BackupState, Event
 from restead.records import Records, Transaction, backups
 from restead.repository import Repository
+from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
 
@@ -24,6 +25,7 @@ class DeleteStory:
             backup = backups.backup(tx, run.project_id, BackupId(run.subject))
         run.tell(Told.REMOVING, backup.id)
         run.step("delete", lambda: self._delete(backup))
+        end_dead_sessions(self._records, self._repository, run.claim.run_id)
         return lambda tx: _deleted(tx, run)
 
     def failed(self, run: DurableRun, failure: Failure) -> Ending:

@@ -18,10 +18,11 @@ from restead.domain.restore import Restore, RestorePlan
 from restead.domain.run import Told
 from restead.domain.states import RestoreState, VolumeOutcome
 from restead.ports import Servers, Volumes
-from restead.records import Records, Transaction, restores
+from restead.records import Records, RecordsUnavailable, Transaction, restores, runs
 from restead.repository import Repository
 from restead.workflows.restore_disks import DiskRestorer, Json, failure_json
 from restead.workflows.restore_ending import end_restore
+from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
 
@@ -47,13 +48,21 @@ class RestoreStory:
         disks = DiskRestorer(run, restore, plan, self._repository, self._volumes)
         # Journalled as a whole: from here on no life of the run writes to a disk again, so the server may start.
         result = run.step("disks", lambda: self._restore_disks(run, plan, disks))
-        return partial(end_restore, restore=restore, plan=plan, result=result, server=self._power(run, plan, result))
+        server = self._power(run, plan, result)
+        end_dead_sessions(self._records, self._repository, run.claim.run_id)
+        return partial(end_restore, restore=restore, plan=plan, result=result, server=server)
 
     def failed(self, run: DurableRun, failure: Failure) -> Ending:
+        end_dead_sessions(self._records, self._repository, run.claim.run_id)
         restore, plan = self._rows(run)
         if restore.state is not RestoreState.IN_PROGRESS:
             return _nothing
-        result = {"failure": {"code": failure.code.value, "message": failure.message}, "tally": None}
+        reason = {"code": failure.code.value, "message": failure.message}
+        with self._records.read() as tx:
+            disks = runs.finished(tx, run.claim.run_id, "disks")
+        if disks is not None and disks.result["failure"] is None:  # all disks are right: it failed on the server
+            return partial(end_restore, restore=restore, plan=plan, result=disks.result, server=reason)
+        result = {"failure": reason, "tally": None}
         return partial(end_restore, restore=restore, plan=plan, result=result, server=_stays_stopped(restore))
 
     def _rows(self, run: DurableRun) -> tuple[Restore, RestorePlan]:
@@ -113,5 +122,7 @@ def _attempt(run: DurableRun, name: str, do: Callable[[], Json | None]) -> Json 
     """Return None if the step succeeded, else its failure, after it was tried as often as it may be."""
     try:
         return run.step(name, do)
+    except RecordsUnavailable:
+        raise  # nothing failed that anybody could note
     except ResteadError as error:
         return failure_json(error)

@@ -10,7 +10,7 @@ from restead.domain.restore import PlannedVolume, Restore, RestorePlan, RestoreS
 from restead.domain.run import Told
 from restead.domain.states import Event
 from restead.ports import Volumes
-from restead.records import restores
+from restead.records import Transaction, backups, restores
 from restead.repository import Count, Progress, Repository
 from restead.workflows.meter import Meter, Reading
 from restead.workflows.story import DurableRun
@@ -111,7 +111,12 @@ class DiskRestorer:
     def _told(self, reading: Reading) -> None:
         percent = min(reading.percent, 99)
         stats = stats_of(self._now, self._total, reading)
-        self._run.record(lambda tx: restores.progress(tx, self._id, percent, stats, self._meter.percents()))
+
+        def note(tx: Transaction) -> None:
+            restores.progress(tx, self._id, percent, stats, self._meter.percents())
+            backups.progress(tx, self._plan.backup_id, percent)
+
+        self._run.record(note)
         if reading.moved:
             self._run.tell(Told.PROGRESS, self._id, done=reading.done, total=reading.total, percent=percent,
                            bytes_per_second=reading.bytes_per_second, seconds_left=reading.seconds_left)  # fmt: skip

@@ -12,7 +12,7 @@ import structlog
 from restead.domain.errors import Unavailable
 from restead.domain.ids import ProjectId, RunId
 from restead.domain.run import Claim, Told
-from restead.records import LeaseLost, Records, Transaction, events, runs
+from restead.records import LeaseLost, Records, RecordsUnavailable, Transaction, events, runs
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -78,6 +78,8 @@ class LeasedRun:
             self.check()
             try:
                 return do()
+            except RecordsUnavailable:
+                raise
             except Unavailable as error:
                 log.warning("step is tried again", step=name, reason=error.message, detail=error.detail, after=pause)
             self._stopping.wait(pause)

@@ -38,7 +38,7 @@ class WatchedTarget:
     def write_at(self, offset: int, data: Buffer) -> None:
         self._before_write()
         self._attempt(lambda: self._target.write_at(offset, data))
-        self._note(offset, len(memoryview(data).cast("B")))
+        self._note(offset, memoryview(data).nbytes)
 
     def zero_at(self, offset: int, length: int) -> None:
         self._before_write()
