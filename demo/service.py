@@ -15,7 +15,7 @@ from demo.stage import NotProven, prove
 
 PROJECT = "demo"
 PROVIDER = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"  # the fixed id of this kind of backup in the published interface
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 RESTEAD = Path(sys.executable).with_name("restead")
 Json = dict[str, Any]

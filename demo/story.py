@@ -14,7 +14,7 @@ from demo.guest import Report, SerialLine
 from demo.service import PROVIDER, Json, Service, running_service
 from demo.stage import NotProven, Stage, prove
 
-_BOOT = 40.0  # seconds in which the guest has read its whole data disk, on a slow machine too
+_BOOT = 120.0  # seconds in which the guest has read its whole data disk, on a slow machine too
 
 
 @dataclass
