@@ -12,7 +12,7 @@ PORTIONS = 20
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("portion", range(PORTIONS))
-def test_every_history_is_restored_bit_for_bit(portion: int) -> None:
+def test_fuzz_every_history_is_restored_bit_for_bit(portion: int) -> None:
     """Seeds FIRST to FIRST + WANTED; the seed of a failing one is in the message."""
     for seed in range(FIRST + portion, FIRST + WANTED, PORTIONS):
         try:

@@ -36,6 +36,8 @@ def work_together(threads: int, items: Iterator[Item], work: Callable[[int, Iter
     All threads draw from the same items.  When one raises, the others finish the item they have and see no more;
     then the first error is raised, whatever it is.
     """
+    if threads == 1:
+        return [work(0, items)]
     shared = Shared(items)
 
     def labour(number: int) -> Result:
