@@ -230,3 +230,28 @@ def test_a_disk_that_this_machine_uses_is_not_touched(
     for opening in (used.open_target, lambda p, s, v: used.open_moment(p, s, [v])):
         with pytest.raises(Unavailable, match="loop device loop0"), opening(PROJECT, server.id, server.volumes[0].id):
             pass
+
+
+def _replace(disk: Path) -> None:
+    disk.rename(f"{disk}.old")
+    disk.write_bytes(b"\x22" * MIB)
+
+
+def _cut(disk: Path) -> None:
+    os.truncate(disk, 4096)
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"), [(_replace, "was replaced"), (Path.unlink, "was removed"), (_cut, f"went from {MIB} to 4096")]
+)
+def test_what_is_not_the_disk_any_more_is_never_flushed_with_success(
+    images: ImagesCloud, server: Server, disk: Path, deed: Callable[[Path], None], said: str
+) -> None:
+    """A restore into a file that is no longer the server's disk has restored nothing."""
+    with target_of(images, server) as target:
+        target.write_at(0, bytes(4096))
+        target.flush()
+        deed(disk)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=said):
+                target.flush()

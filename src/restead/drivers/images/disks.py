@@ -6,7 +6,7 @@ offset they are given, so the descriptor's own position, which threads would rac
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from restead.domain.errors import Unavailable
@@ -102,10 +102,20 @@ class DiskTarget(DiskSource):
     """A file or device open for writing, by us alone; it keeps space and is read past caches."""
 
     def __init__(
-        self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool, past: PastCaches | None = None
+        self,
+        volume_id: VolumeId,
+        fd: int,
+        raw: RawIo,
+        size: int,
+        *,
+        is_device: bool,
+        past: PastCaches | None = None,
+        changed: Callable[[], str] = lambda: "",
     ) -> None:
+        """*changed*: says why what is open is not the server's disk any more, "" while it is."""
         super().__init__(volume_id, fd, raw, size, is_device=is_device)
         self._past = past or PastCaches(fd, None, size)
+        self._changed = changed
         self._lost = ""  # why nothing can be said any more about what the disk holds
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -185,7 +195,8 @@ class DiskTarget(DiskSource):
 
         Raises:
             Unavailable: it is not; from now on every call raises, because the kernel forgets which pages it
-                could not write: a second flush would succeed and prove nothing.
+                could not write: a second flush would succeed and prove nothing.  Or the disk was replaced, removed
+                or cut meanwhile: what was written is not what the server would start from.
         """
         self._check_trusted()
         try:
@@ -193,6 +204,9 @@ class DiskTarget(DiskSource):
         except OSError as error:
             self._lost = f"disk {self._id}: flush: {error.strerror}; what it holds is unknown"
             raise Unavailable(self._lost) from error
+        if why := self._changed():
+            self._lost = f"disk {self._id} {why} while it was written"
+            raise Unavailable(self._lost)
 
     def _check_trusted(self) -> None:
         if self._lost:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from restead.domain.errors import Unavailable
@@ -67,7 +68,8 @@ def open_target(disk: DiskDefinition, guard: Guard, *, direct: bool) -> Iterator
             _raw(disk, backing, fd, size, os.O_RDWR, direct=direct) as raw,
             _past_caches(disk, backing, fd, size) as past,
         ):
-            yield DiskTarget(disk.id, fd, raw, size, is_device=backing.is_device, past=past)
+            changed = partial(_changed, disk, backing, fd, size)
+            yield DiskTarget(disk.id, fd, raw, size, is_device=backing.is_device, past=past, changed=changed)
     finally:
         os.close(fd)
 
@@ -178,6 +180,22 @@ def _open_direct(backing: Backing, flags: int) -> int | None:
             return None
         raise
     return fd
+
+
+def _changed(disk: DiskDefinition, backing: Backing, fd: int, size: int) -> str:
+    """Return why the open descriptor is not the server's disk any more, "" if it is.
+
+    Somebody may move another file in its place, remove it or cut it: what we wrote would go nowhere, and a restore
+    that called that success would have restored nothing.
+    """
+    try:
+        found = backing_of(disk.path)
+    except OSError as error:
+        return f"was removed ({error.strerror or 'it is no disk any more'})"
+    if found.key != backing.key:
+        return "was replaced by another"
+    left = size_of(fd)
+    return "" if left == size else f"went from {size} to {left} bytes"
 
 
 def _mark_of(fd: int) -> tuple[int, int]:
