@@ -70,7 +70,8 @@ class SimDisk:
         buffer[:] = self._cache[offset : offset + len(buffer)]
 
     def reread_into(self, offset: int, buffer: memoryview) -> None:
-        assert not self._unsynced, "reread before a flush"
+        pieces = range(offset // PIECE, -(-(offset + len(buffer)) // PIECE))
+        assert self._unsynced.keys().isdisjoint(pieces), "reread before a flush"
         buffer[:] = self._medium[offset : offset + len(buffer)]
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:

@@ -153,6 +153,22 @@ def test_a_flush_that_fails_ends_the_restore_and_its_disk_is_put_back_without_be
         assert before == target.medium, number
 
 
+def test_a_later_life_does_not_believe_the_cache_that_a_failed_flush_left(house: House) -> None:
+    """The process died after its flush had failed: the cache shows new bytes that the medium does not hold."""
+    backup = house.save(MemoryDisk.of(DATA))
+    before = random.Random(5).randbytes(20 * CHUNK)
+    target = SimDisk(before, fail_flush=1)
+    with house.repository.session(PROJECT, label="r", reads=[backup]) as session:
+        survey = session.survey(target, backup, description=ABOUT)
+        (safety,) = session.commit([survey], pins=[backup])
+        with pytest.raises(Unavailable, match="cannot flush"):
+            session.rewrite(survey, backup, target, expect=True)
+    assert target.data == DATA
+    assert target.medium != DATA
+    house.open().rejoin(session.number).rewrite(safety, backup, target)
+    assert target.medium == DATA
+
+
 def test_damage_in_what_is_wanted_is_known_before_the_first_write(house: House) -> None:
     backup = house.save(MemoryDisk.of(DATA))
     (pack, _), *_ = house.store.list("packs/")

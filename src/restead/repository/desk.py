@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from restead.domain.errors import Damaged
-from restead.ports import BlockTarget
+from restead.ports import BlockTarget, ReadsPastCaches
 from restead.repository.backup import covering
 from restead.repository.buffers import Aligned
 from restead.repository.chunk import ZERO
@@ -47,13 +47,15 @@ class Desk:
         self._fetcher.fetch(wanted)
         return sum(len(one.view) for one in wanted)
 
-    def read(self, target: BlockTarget, change: Change, start: int, stop: int) -> None:
+    def read(self, target: BlockTarget, change: Change, start: int, stop: int, *, past_caches: bool = False) -> None:
         """Have what stands on the target *here*, of one run of chunks."""
         offset, begin = (change.first + start) * self.chunk, start * self.chunk
         length = self.length(change, start, stop)
         hole = all(change.have_at(at) == ZERO for at in range(start, stop))
         if hole and not any(extent.data for extent in covering(target, offset, length)):
             self.here.clear(begin, length)
+        elif past_caches and isinstance(target, ReadsPastCaches):
+            target.reread_into(offset, self.here.view[begin : begin + length])
         else:
             target.read_into(offset, self.here.view[begin : begin + length])
 
@@ -89,6 +91,20 @@ class Desk:
             else:
                 for one, other in self.here.unlike(self.there, begin, end, step):
                     yield one, other, zero
+
+
+def together(runs: Sequence[tuple[int, int, bool]]) -> Iterator[tuple[int, int, bool]]:
+    """Yield runs of pieces, found by several readings, as few as cover them all."""
+    begin = end = 0
+    zero = False
+    for one, other, blank in sorted(runs):
+        if one > end or blank != zero or begin == end:
+            if end > begin:
+                yield begin, end, zero
+            begin, end, zero = max(one, end), max(other, end), blank
+        end = max(end, other)
+    if end > begin:
+        yield begin, end, zero
 
 
 def _alike(change: Change, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:

@@ -87,7 +87,7 @@ class Reads:
         if not fresh:
             target.flush()  # what an earlier life has written; if it fails here, it must not be believed later
         marks = Marks(target.flush, on_mark, self._window.unmarked, after=after)
-        work = Rewriting(crossing, marks, after=after, expect=expect, blind=blind)
+        work = Rewriting(crossing, marks, after=after, expect=expect, blind=blind, later=not fresh)
         count = work.run(self._root_name(want))
         return Rewritten(count, proven=any(fresh) and after == 0)
 

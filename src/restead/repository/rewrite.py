@@ -14,7 +14,7 @@ from restead.ports import KeepsSpace
 from restead.repository.chunk import NAME_SIZE
 from restead.repository.crew import work_together
 from restead.repository.crossing import Crossing
-from restead.repository.desk import Desk
+from restead.repository.desk import Desk, together
 from restead.repository.difference import Change, Same
 from restead.repository.manifest import Root
 from restead.repository.marks import Marks
@@ -28,16 +28,20 @@ class Rewriting:
 
     *expect*: what stands where it differs must be what *have* says, because nobody of us has written there yet.
     *blind*: a flush has failed, and what is read may not be what the disk holds: all that differs is written.
-    *after*: up to there everything was done and marked before.
+    *after*: up to there everything was done and marked before.  *later*: an earlier life has written here; should a
+    flush of its have failed, the cache shows what the medium may not hold, and neither is believed without the other.
     """
 
-    def __init__(self, crossing: Crossing, marks: Marks, *, after: int, expect: bool, blind: bool) -> None:
+    def __init__(
+        self, crossing: Crossing, marks: Marks, *, after: int, expect: bool, blind: bool, later: bool
+    ) -> None:
         self._crossing = crossing
         self._target = crossing.target
         self._marks = marks
         self._after = after
         self._expect = expect
         self._blind = blind
+        self._later = later
         self._root = crossing.want.root
         self._proof = TreeBuilder(self._root.chunks, crossing.reader.names)
         self._report = Report(crossing.window.restore_threads + 1, crossing.size, crossing.progress)
@@ -91,12 +95,8 @@ class Rewriting:
 
     def _write(self, desk: Desk, change: Change, start: int, stop: int, count: Count) -> int:
         """Write the pieces of one run of chunks that differ; return how many bytes."""
-        if not self._blind:
-            desk.read(self._target, change, start, stop)
-        if self._expect:
-            desk.expect(change, start, stop)
         written = 0
-        for begin, end, zero in desk.pieces(change, start, stop, blind=self._blind):
+        for begin, end, zero in self._pieces(desk, change, start, stop):
             self._crossing.check()
             self._marks.about_to_write(end - begin)
             offset = change.first * desk.chunk + begin
@@ -110,6 +110,19 @@ class Rewriting:
             else:
                 count.written += end - begin
         return written
+
+    def _pieces(self, desk: Desk, change: Change, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield (begin, end, zero) of what must be written of one run of chunks, in bytes of the buffers."""
+        if self._blind:
+            return desk.pieces(change, start, stop, blind=True)
+        desk.read(self._target, change, start, stop)
+        if self._expect:
+            desk.expect(change, start, stop)
+        if not self._later:
+            return desk.pieces(change, start, stop, blind=False)
+        runs = list(desk.pieces(change, start, stop, blind=False))
+        desk.read(self._target, change, start, stop, past_caches=True)
+        return together([*runs, *desk.pieces(change, start, stop, blind=False)])
 
     def _prove(self, change: Change) -> None:
         """Note the names of a portion: those that were kept and those that were written are the wanted ones now."""
