@@ -13,6 +13,7 @@ import pytest
 
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.drivers.images import ImagesDriver
 from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition, disk_from_text
 from restead.drivers.images.registry import Registry
 
@@ -226,3 +227,35 @@ def test_the_text_of_a_disk_is_read_part_by_part(tmp_path: Path, monkeypatch: py
     for wrong in ("", "a.raw", "path=", "path=a,boot=yes", "path=a,size=1", "path=a,path=b", "path=a,id", "path=a,"):
         with pytest.raises(InvalidRequest):
             disk_from_text(wrong)
+
+
+def test_a_name_that_is_no_utf8_is_refused(desk: Desk) -> None:
+    """No definition and no answer could carry it."""
+    disk = disk_file(desk.folder, os.fsdecode(b"disk-\xff.raw"))
+    assert "no UTF-8" in desk.refused(replace(desk.good, disks=(DiskDefinition(disk),)))
+    assert not list(desk.folder.glob("servers/*.new"))
+
+
+def test_what_lies_in_the_data_folder_is_no_disk(tmp_path: Path) -> None:
+    """The records and the repository are files of the right size, and nobody's disks; a link to them is no way in."""
+    data = tmp_path / "data"
+    data.mkdir()
+    inside = disk_file(data, "records.sqlite")
+    link = tmp_path / "disk.raw"
+    link.symlink_to(inside)
+    driver = ImagesDriver(data, tmp_path / "run")
+    for path in (inside, link):
+        with pytest.raises(InvalidRequest, match="data folder"):
+            driver.add(ServerDefinition("web-1", PROJECT, (DiskDefinition(path),)))
+    assert driver.definitions() == []
+
+    outside = disk_file(tmp_path, "outside.raw")
+    server = driver.add(ServerDefinition("web-2", PROJECT, (DiskDefinition(outside),)))
+    outside.unlink()
+    outside.symlink_to(inside)
+    for opened in (
+        driver.open_target(PROJECT, server.id, server.disks[0].id),
+        driver.open_moment(PROJECT, server.id, [server.disks[0].id]),
+    ):
+        with pytest.raises(Unavailable, match="data folder"), opened:
+            pass

@@ -53,7 +53,7 @@ class ImagesDriver:
         self, folder: Path, runtime: Path, options: ImagesOptions = ImagesOptions(), guard: Guard | None = None
     ) -> None:
         self._options = options
-        self._guard = guard or Guard()
+        self._guard = guard or Guard(own=folder)
         self._registry = Registry(folder / "servers")
         accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
         self._qemu = QemuSwitch(runtime, self._registry, accelerator)
@@ -65,6 +65,9 @@ class ImagesDriver:
 
     def add(self, definition: ServerDefinition) -> ServerDefinition:
         """Store a server durably, complete with ids; see `Registry.add`."""
+        for disk in definition.disks:
+            if self._guard.is_own(disk.path):
+                raise InvalidRequest(f"disk {disk.path} belongs to restead's own data folder")
         return self._registry.add(definition)
 
     def remove(self, server_id: ServerId) -> None:

@@ -15,11 +15,15 @@ from restead.drivers.images.backing import Backing, key_of
 
 
 class Guard:
-    """Reads /proc and /sys, or trees that look like them."""
+    """Reads /proc and /sys, or trees that look like them.
 
-    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
+    *own*: restead's data folder: its records and its repository are no disks, whoever says so.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), own: Path | None = None) -> None:
         self._proc = proc
         self._sys = sys
+        self._own = None if own is None else own.resolve()
 
     def use_of(self, backing: Backing) -> str | None:
         """Say in words what this machine uses the disk for; None: nothing known.
@@ -27,6 +31,8 @@ class Guard:
         Raises:
             Unavailable: the lists cannot be read, so nothing is proven.
         """
+        if self.is_own(backing.path):
+            return "belongs to restead's own data folder"
         try:
             if backing.is_device:
                 family = self._family(f"{backing.key[1]}:{backing.key[2]}")
@@ -37,6 +43,10 @@ class Guard:
             return found or self._swap(backing, family) or self._loop(backing, family)
         except OSError as error:
             raise Unavailable(f"cannot find out whether {backing.path} is in use", detail=str(error)) from error
+
+    def is_own(self, path: Path) -> bool:
+        """Tell whether that path, links resolved, lies in restead's data folder."""
+        return self._own is not None and path.resolve().is_relative_to(self._own)
 
     def _family(self, number: str) -> set[str]:
         """Return "major:minor" of the device, its partitions, and the whole disk it is a partition of."""

@@ -96,11 +96,11 @@ class Registry:
 
     def _write(self, definition: ServerDefinition) -> None:
         path = self._path(definition.id)
+        text = json.dumps(to_json(definition), indent=2, ensure_ascii=False)
         new = path.with_suffix(".new")  # ids hold no dot: no other file is called so, and we hold the lock
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(to_json(definition), file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(text + "\n")
             file.flush()
             os.fsync(fd)
         new.rename(path)
@@ -172,6 +172,10 @@ def _complete_disks(definition: ServerDefinition, others: Sequence[ServerDefinit
 def _check_backing(disk: DiskDefinition) -> None:
     if not disk.path.is_absolute():
         raise InvalidRequest(f"disk {disk.path} is no absolute path")
+    try:
+        str(disk.path).encode()
+    except UnicodeEncodeError:  # neither the definition nor an answer could carry it
+        raise InvalidRequest(f"disk {str(disk.path)!r} has a name that is no UTF-8: link to it by another") from None
     try:
         backing = backing_of(disk.path)
         size = measure(backing)
