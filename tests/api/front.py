@@ -21,7 +21,7 @@ from restead.api import create_api
 from restead.domain.backup import Backup, Failure
 from restead.domain.caller import Role
 from restead.domain.ids import BackupId, ProjectId, RestoreId, RunId
-from restead.domain.restore import Restore
+from restead.domain.restore import Comparison, Restore
 from restead.domain.server import Server
 from restead.domain.states import Event
 from restead.records import Records, Tokens, backups, restores
@@ -45,6 +45,21 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.content)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What a stream of events told, each as its data."""
+        blocks = self.content.decode().split("\n\n")
+        parts = [dict(line.partition(": ")[::2] for line in block.split("\n")) for block in blocks]
+        found = [(part, json.loads(part["data"])) for part in parts if "data" in part]
+        for part, data in found:
+            assert (part["id"], part["event"]) == (str(data["id"]), data["kind"])
+        return [data for _, data in found]
+
+    @property
+    def body(self) -> Any:
+        """The JSON, or the events of a stream."""
+        return self.events if self.headers.get("content-type", "").startswith("text/event-stream") else self.json
 
     @property
     def code(self) -> str:
@@ -85,7 +100,8 @@ class Front:
         self.records = Records.open(f"sqlite:///{folder / 'records.db'}", clock=Clock())
         self.cloud = MemoryCloud()
         self.submitted: list[RunId] = []
-        self.service = Service(self.records, self.cloud, self.submitted.append, rules)
+        self.compared: Sequence[Comparison | None] = ()  # what reading the disks would have found
+        self.service = Service(self.records, self.cloud, self.submitted.append, rules, lambda *_: self.compared)
         self.tokens = Tokens(self.records)
         self.token = self.tokens.create(PROJECT).secret
         self.app = create_api(self.service, self.tokens, **settings)
@@ -125,7 +141,7 @@ class Front:
         answer = self._runner.run(_ask(self.app, method, whole, sent, parts))
         if check:
             target = unquote(whole.partition("?")[0]).rstrip("/") or "/"
-            self.contract.check(method, target, answer.status, answer.headers, answer.json)
+            self.contract.check(method, target, answer.status, answer.headers, answer.body)
         return answer
 
     def at_once(self, calls: Sequence[tuple[str, str, object]]) -> list[Answer]:
@@ -205,8 +221,10 @@ async def _ask(app: Any, method: str, path: str, headers: list[tuple[str, str]],
     content = bytearray()
 
     async def receive() -> dict[str, Any]:
-        if not waiting:
+        if not parts:
             return {"type": "http.disconnect"}
+        if not waiting:
+            await asyncio.Event().wait()  # whoever asked goes on listening
         return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
     async def send(message: dict[str, Any]) -> None:
@@ -215,6 +233,6 @@ async def _ask(app: Any, method: str, path: str, headers: list[tuple[str, str]],
         else:
             content.extend(message.get("body", b""))
 
-    await app(scope, receive, send)
+    await asyncio.wait_for(app(scope, receive, send), 60)
     found = {k.decode("latin-1"): v.decode("latin-1") for k, v in started[0]["headers"]}
     return Answer(started[0]["status"], found, bytes(content))

@@ -11,6 +11,8 @@ from restead.api import (
     checkpoints,
     pages,
     quotas,
+    restore_actions,
+    restore_events,
     restores,
     servers,
     status,
@@ -51,8 +53,12 @@ def create_api(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.ending = False  # set it when the process is about to end: streams of events then end, too
     app.state.door = Door(service, identity, base_url, identity_url, warnings)
-    for noun in (versions, checkpoints, capabilities, backups, restores, quotas, servers, status, pages):
+    for noun in (
+        versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
+        status, pages,
+    ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)
     app.add_middleware(LastResort)

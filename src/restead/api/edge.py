@@ -5,7 +5,10 @@ import uuid
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HEAD = "restead.head"
 
 log = structlog.get_logger("restead.api")
 
@@ -44,13 +47,18 @@ class Edge:
             log.info("request", method=scope["method"], path=_path_for_log(scope), status=status, milliseconds=took)
 
 
+def is_head(request: Request) -> bool:
+    """Whether only the headers are sent, so that an endless answer need not begin."""
+    return bool(request.scope.get(_HEAD))
+
+
 def _tidied(scope: Scope) -> Scope:
     changes: dict[str, object] = {}
     path = scope["path"]
     if len(path) > 1 and path.endswith("/"):
         changes["path"] = path[:-1]
     if scope["method"] == "HEAD":
-        changes["method"] = "GET"
+        changes |= {"method": "GET", _HEAD: True}
     return {**scope, **changes} if changes else scope
 
 

@@ -10,10 +10,11 @@ from http import HTTPStatus
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from restead.api.answers import ErrorBody, Json
@@ -102,9 +103,16 @@ async def _answer_edge(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Return the methods of all routes that stand at this path: the router itself names those of the first only."""
-    routes = request.app.router.routes
-    found = [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+    """Return the methods of all routes that stand at this path: the router itself names those of the first only.
+
+    A path of fixed words is not what stands there by a variable: `/restores/plan` is no restore.
+    """
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    every = [(route.path or "", route.methods or ()) for route in iter_route_contexts(request.app.router.routes)]
+    standing = [(route.count("{"), methods) for route, methods in every if compile_path(route)[0].match(path)]
+    fewest = min((variables for variables, _ in standing), default=0)
+    allowed = {method for variables, methods in standing if variables == fewest for method in methods}
+    found = [method for method in METHODS if method in allowed]
     return [*found, "HEAD"] if "GET" in found else found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
+from starlette.responses import Response
 
 from restead.api.answers import ErrorBody, Json
 from restead.domain.errors import Code
@@ -55,6 +56,7 @@ MEANING: dict[Code, tuple[int, str]] = {
 
 _EVERYWHERE = (Code.WRONG_PARAMETER, Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.BODY_TOO_LARGE, Code.INTERNAL,
                Code.UNAVAILABLE)  # fmt: skip
+_EVENTS = "text/event-stream"  # its schema is that of the data of each event
 _REFS = "#/components/schemas/{model}"
 _REQUEST_ID = {"X-Openstack-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _ERROR = {"$ref": "#/components/schemas/ErrorBody"}
@@ -66,6 +68,7 @@ def documented(
     *,
     answers: type,
     asks: type | None = None,
+    streams: bool = False,
     codes: Iterable[Code] = (),
     parameters: Sequence[Part] = (),
     status: int = 200,
@@ -73,14 +76,15 @@ def documented(
 ) -> dict[str, Any]:
     """Return the arguments of a route's decorator that say what it does.
 
-    *answers*: the typed dictionary of its success; *asks*: the shape of its body; *codes*: those it can fail
-    with besides the ones every call can; *public*: needs no token.
+    *answers*: the typed dictionary of its success; *asks*: the shape of its body; *streams*: its success
+    is many of them, one after the other, as server-sent events; *codes*: those it can fail with besides the ones
+    every call can; *public*: needs no token.
     """
     extra: Part = {"responses": _failures(set(codes) | set(() if public else _EVERYWHERE))}
     extra["responses"][str(status)] = {
         "description": "As asked.",
         "headers": _REQUEST_ID,
-        "content": {"application/json": {"schema": _schema(answers, "serialization")}},
+        "content": {_EVENTS if streams else "application/json": {"schema": _schema(answers, "serialization")}},
     }
     if asks is not None:
         content = {"application/json": {"schema": _schema(asks, "validation")}}
@@ -90,7 +94,7 @@ def documented(
     return {
         "operation_id": operation_id,
         "summary": summary,
-        "response_class": Json,
+        "response_class": Response if streams else Json,
         "response_model": None,
         "status_code": status,
         "openapi_extra": extra,
@@ -194,7 +198,7 @@ def _gather(operation: Part, examples: Part, schemas: Part) -> None:
     for name, holder in (("request", operation.get("requestBody")), ("response", answer)):
         if holder is None:
             continue
-        content = holder["content"]["application/json"]
+        (content,) = holder["content"].values()
         schemas.update(content["schema"].pop("$defs"))
         if name in examples:
             content["examples"] = {key: {"value": value} for key, value in examples[name].items()}

@@ -17,6 +17,7 @@ from restead.domain.ids import BackupId, CheckpointId, ServerId, VolumeBackupId,
 from restead.domain.restore import Mapping, RestoreRequest, check_distinct
 from restead.service import Target
 
+_FASTEST = 2**53  # bytes per second; every JSON reader can count so far
 _NAME = r"^[A-Za-z0-9_-]{0,255}$"
 _NO_NUL = r"^[^\x00]*$"
 _TAG_KEY, _TAG_VALUE = "[A-Za-z0-9_-]{1,36}", "[A-Za-z0-9_-]{0,43}"
@@ -123,6 +124,63 @@ class RestoreCreate(Shape):
     restore: RestoreShape
 
 
+class PlanParameters(RestoreParameters):
+    """As for a restore, and whether the disks are read for exact numbers."""
+
+    compare: bool | None = None
+
+
+class PlanShape(RestoreShape):
+    """A restoration task that might be."""
+
+    parameters: PlanParameters
+
+
+class RestorePlanRequest(Shape):
+    """Tell what a restore would do."""
+
+    restore: PlanShape
+
+
+class Nothing(Shape):
+    """No members are asked for."""
+
+
+class UndoShape(Shape):
+    """Bring back what a restore has overwritten."""
+
+    power_on: bool
+
+
+class ThrottleShape(Shape):
+    """How fast restores may read and write disks; 0, or left out: as fast as they can."""
+
+    bytes_per_second: Annotated[int, Field(ge=0, le=_FASTEST)] | None = None
+
+
+class RestoreAction(Shape):
+    """Exactly one of what can be done with a restore."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "object"}}}
+                for name in ("cancel", "undo", "throttle")
+            ]
+        }
+    )
+
+    cancel: Nothing | None = None
+    undo: UndoShape | None = None
+    throttle: ThrottleShape | None = None
+
+
+class RestoresAction(Shape):
+    """What can be done with all restores together."""
+
+    throttle: ThrottleShape
+
+
 class ProtectableEntry(Shape):
     """A server that might be backed up."""
 
@@ -193,9 +251,27 @@ def restore_request(body: bytes, default_target: str) -> RestoreRequest:
     Raises:
         InvalidRequest: naming the member that is wrong, or that is not supported yet.
     """
-    restore = parse(RestoreCreate, body).restore
+    return _restore_request(parse(RestoreCreate, body).restore, default_target)
+
+
+def plan_request(body: bytes, default_target: str) -> tuple[RestoreRequest, bool]:
+    """Return the restore that is to be planned, and whether disks shall be compared.  Raises as `restore_request`."""
+    plan = parse(RestorePlanRequest, body).restore
+    return _restore_request(plan, default_target), plan.parameters.compare is True
+
+
+def restore_action(body: bytes) -> RestoreAction:
+    """Return what the caller wants done with a restore.  Raises InvalidRequest unless it is exactly one thing."""
+    action = parse(RestoreAction, body)
+    if sum(each is not None for each in (action.cancel, action.undo, action.throttle)) != 1:
+        raise InvalidRequest("exactly one of cancel, undo and throttle is asked for")
+    return action
+
+
+def _restore_request(restore: RestoreShape, default_target: str) -> RestoreRequest:
     parameters = restore.parameters
-    _check_supported(parameters)
+    if parameters.salvage is True:
+        raise InvalidRequest("restore.parameters.salvage: true is not supported yet")
     mappings = _mappings(parameters.targets.volumes)
     check_provider(restore.provider_id)
     sent = ((name, getattr(parameters, name)) for name in ("allow_partial", "safety", "salvage", "verify"))
@@ -208,13 +284,6 @@ def restore_request(body: bytes, default_target: str) -> RestoreRequest:
         restore_target=default_target if restore.restore_target is None else restore.restore_target,
         extensions=tuple((name, value) for name, value in sent if value is not None),
     )
-
-
-def _check_supported(parameters: RestoreParameters) -> None:
-    for name, unsupported in (("allow_partial", True), ("salvage", True), ("verify", "readback")):
-        if getattr(parameters, name) == unsupported:
-            shown = "true" if unsupported is True else f'"{unsupported}"'
-            raise InvalidRequest(f"restore.parameters.{name}: {shown} is not supported yet")
 
 
 def _mappings(shapes: list[MappingShape]) -> tuple[Mapping, ...]:

@@ -127,8 +127,8 @@ def view(restore: Restore, default_target: str) -> RestoreView:
         "progress": restore.progress,
         "volumes": [_volume(volume) for volume in restore.volumes],
         "fail_code": fail_code(restore.failure),
-        "safety_checkpoint_id": None,
-        "undo_of": None,
+        "safety_checkpoint_id": restore.safety_checkpoint_id,
+        "undo_of": restore.undo_of,
         "stats": _stats(restore.stats),
     }
 

@@ -21,6 +21,14 @@ from restead.domain.states import RestoreState
 STATUSES = tuple(state.value for state in RestoreState)
 SORT_KEYS = ("created_at", "updated_at", "status", "id")
 
+CREATE_CODES = (
+    Code.BACKUP_NOT_FOUND, Code.NOT_RESTORABLE, Code.TYPE_NOT_RESTORABLE, Code.SERVER_NOT_FOUND,
+    Code.SERVER_KIND_NOT_RESTORABLE, Code.DIFFERENT_KINDS, Code.SERVER_STATE_FORBIDS_RESTORE,
+    Code.SERVER_WITHOUT_DISK, Code.VOLUME_BACKUP_NOT_IN_BACKUP, Code.VOLUME_BACKUP_NOT_MAPPED,
+    Code.VOLUME_NOT_ATTACHED, Code.TARGET_SHAREABLE, Code.DATA_TO_SYSTEM_DISK, Code.TARGET_TOO_SMALL,
+    Code.ZONES_DO_NOT_MATCH,
+)  # fmt: skip
+
 router = APIRouter(prefix="/v1/{project_id}/restores", tags=["Restores"])
 
 
@@ -31,15 +39,9 @@ router = APIRouter(prefix="/v1/{project_id}/restores", tags=["Restores"])
         "Create a restoration task",
         asks=RestoreCreate,
         answers=RestoreBody,
-        codes=[
-            Code.BACKUP_NOT_FOUND, Code.NOT_RESTORABLE, Code.TYPE_NOT_RESTORABLE, Code.SERVER_NOT_FOUND,
-            Code.SERVER_KIND_NOT_RESTORABLE, Code.DIFFERENT_KINDS, Code.SERVER_STATE_FORBIDS_RESTORE,
-            Code.SERVER_WITHOUT_DISK, Code.VOLUME_BACKUP_NOT_IN_BACKUP, Code.VOLUME_BACKUP_NOT_MAPPED,
-            Code.VOLUME_NOT_ATTACHED, Code.TARGET_SHAREABLE, Code.DATA_TO_SYSTEM_DISK, Code.TARGET_TOO_SMALL,
-            Code.ZONES_DO_NOT_MATCH,
-        ],
+        codes=CREATE_CODES,
     ),
-)  # fmt: skip
+)
 def create_restore(call: Annotated[Call, Depends(may(Action.RESTORES_CREATE, body=True))]) -> Json:
     """The server is stopped, its disks get the backup's bytes, and it is started if asked.
 

@@ -22,7 +22,7 @@ from restead.records import Tokens
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
-from restead.workflows import Engine, stories
+from restead.workflows import Comparer, Engine, SafetyRetention, stories
 
 log = structlog.get_logger("restead")
 
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
             warnings = _warnings(repository.keyring)
             rules = _rules(settings)
             api = create_api(
-                Service(house.records, house.images, engine.submit, rules),
+                Service(house.records, house.images, engine.submit, rules, Comparer(repository, house.images)),
                 Tokens(house.records),
                 base_url=settings.public_url or None,
                 identity_url=settings.identity_url or None,
@@ -71,6 +71,8 @@ def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
     settings = house.settings
     told = stories(house.records, repository, house.images, house.images, grace=timedelta(seconds=settings.stop_grace))
     engine = Engine(house.records, told, workers=settings.runs)
+    engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
+    Comparer(repository, house.images).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:
         log.info("runs taken up again", runs=taken_up)
@@ -87,6 +89,7 @@ def _rules(settings: Settings) -> Rules:
         backup=BackupRules(shared_disks=settings.shared_disks),
         zones=any_zone if settings.restore_between_zones else lambda source, target: source == target,
         quotas=QuotaLimits(settings.quota_backups, settings.quota_capacity),
+        restores_without_safety=settings.restores_without_safety,
     )
 
 
@@ -100,20 +103,25 @@ def _warnings(keyring: Keyring) -> Callable[[], Sequence[str]]:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens."""
+    """Says when it listens, and when it is about to end."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
+
 
 def _answer(api: Any, listener: socket.socket, settings: Settings, ready: Callable[[], None]) -> None:
-    """Answer requests until a signal comes; requests that are being answered then get their answer."""
+    """Answer requests until a signal comes; requests that are being answered then get their answer, streams end."""
     config = uvicorn.Config(
         api,
         log_config=None,
@@ -131,4 +139,4 @@ def _answer(api: Any, listener: socket.socket, settings: Settings, ready: Callab
     # instead of bringing the runs to rest.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    _Server(config, ready).run(sockets=[listener])
+    _Server(config, ready, lambda: setattr(api.state, "ending", True)).run(sockets=[listener])

@@ -1,0 +1,60 @@
+"""The plan of a restore as clients read it."""
+
+from typing import Annotated, NotRequired
+
+from typing_extensions import TypedDict
+
+from restead.api.answers import Whole, one_of
+from restead.domain.restore import PlanReport, VolumePlan
+
+
+class PlanVolumeView(TypedDict):
+    """What would be done to one disk, in bytes; the last four only if disks were compared."""
+
+    backup_id: str
+    volume_id: str
+    size: Whole
+    target_size: Whole
+    to_write_at_most: Whole
+    kept: NotRequired[Whole]
+    to_write: NotRequired[Whole]
+    to_zero: NotRequired[Whole]
+    to_save: NotRequired[Whole]
+
+
+class PlanView(TypedDict):
+    """What a restore would do."""
+
+    server_id: str
+    server_actions: list[Annotated[str, one_of("stop", "start")]]
+    volumes: list[PlanVolumeView]
+
+
+class PlanBody(TypedDict):
+    """The plan of a restore."""
+
+    plan: PlanView
+
+
+def view(plan: PlanReport) -> PlanView:
+    """Return a plan as clients read it."""
+    return {
+        "server_id": plan.server_id,
+        "server_actions": list(plan.server_actions),
+        "volumes": [_volume(volume) for volume in plan.volumes],
+    }
+
+
+def _volume(volume: VolumePlan) -> PlanVolumeView:
+    found: PlanVolumeView = {
+        "backup_id": volume.backup_id,
+        "volume_id": volume.volume_id,
+        "size": volume.size,
+        "target_size": volume.target_size,
+        "to_write_at_most": volume.to_write_at_most,
+    }
+    for name in ("kept", "to_write", "to_zero", "to_save"):
+        exact = getattr(volume, name)
+        if exact is not None:
+            found[name] = exact
+    return found
