@@ -12,6 +12,7 @@ import uvicorn
 
 from restead import __version__
 from restead.api import create_api
+from restead.app.connections import BoundedConnection, use_all_descriptors
 from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
 from restead.app.opening import Opened, opened
@@ -39,6 +40,7 @@ def serve(settings: Settings) -> None:
         InvalidRequest, Unavailable, Damaged: it cannot start; nothing was begun.
     """
     set_up_logs(settings)
+    use_all_descriptors()
     with opened(settings, serving=True) as house, bind(settings) as listener:
         with house.folder.setting_up():
             repository = house.repository()
@@ -129,6 +131,7 @@ def _answer(api: Any, listener: socket.socket, settings: Settings, ready: Callab
         server_header=False,
         lifespan="off",
         ws="none",
+        http=BoundedConnection,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         proxy_headers=settings.behind_proxy,
