@@ -1,6 +1,5 @@
 """The story, word by word: a server that works, its backup, its destruction, its restore, and the proof."""
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ class Server:
     boots: bool  # whether QEMU is there to run it
     id: str = ""
     spoke_after: float = 0.0  # seconds from start to its first word
+    runs: bool = False
 
 
 def tell(stage: Stage, folder: Path) -> None:
@@ -43,10 +43,10 @@ def tell(stage: Stage, folder: Path) -> None:
 
 
 def _leave_nothing_running(stage: Stage, server: Server, service: Service) -> None:
-    if not (server.boots and server.id):
+    if not server.runs:
         return
     try:
-        service.restead("server", "stop", "web-1", "--grace", "2")
+        _stop(server, service, "--grace", "2")
     except NotProven as error:  # said beside whatever went wrong before, not instead of it
         stage.leave_out("stopping web-1", str(error))
 
@@ -66,11 +66,21 @@ def _live_through(stage: Stage, folder: Path, server: Server, service: Service) 
     stage.chapter("The restore")
     restore = _restore(stage, server, service, backup, serial)
     if first is not None:
-        _boots_again(stage, service, serial, first)
+        _boots_again(stage, server, service, serial, first)
 
     stage.chapter("The proof")
     _prove(stage, folder, server, kept)
     _numbers(stage, backup, restore)
+
+
+def _start(server: Server, service: Service) -> None:
+    server.runs = True
+    service.restead("server", "start", "web-1")
+
+
+def _stop(server: Server, service: Service, *how: str) -> None:
+    service.restead("server", "stop", "web-1", *how)
+    server.runs = False
 
 
 # ------------------------------------------------------------------ a server that works
@@ -109,7 +119,7 @@ def _add(stage: Stage, server: Server, service: Service) -> None:
 
 def _first_boot(stage: Stage, server: Server, service: Service, serial: SerialLine) -> Report:
     with stage.step("web-1 boots") as step:
-        service.restead("server", "start", "web-1")
+        _start(server, service)
         spoke = serial.await_word("MG-MARKER", _BOOT)
         prove(spoke is not None, "web-1 did not boot")
         server.spoke_after = spoke or 0.0
@@ -119,7 +129,7 @@ def _first_boot(stage: Stage, server: Server, service: Service, serial: SerialLi
         prove(report.checksum == right, f"web-1 reads checksum {report.checksum} from its data disk, not {right}")
         step.say(f"“{report.marker}”, boot {report.boots}, checksum {report.checksum}")
     with stage.step("web-1 is stopped") as step:
-        service.restead("server", "stop", "web-1")
+        _stop(server, service)
         step.say("by its power button")
     return report
 
@@ -161,9 +171,9 @@ def _destroy(stage: Stage, server: Server, service: Service, serial: SerialLine)
         with stage.step("web-1 does not boot") as step:
             patience = max(2.0, 10 * server.spoke_after)
             serial.begin()
-            service.restead("server", "start", "web-1")
+            _start(server, service)
             word = serial.await_word("MG-", patience)
-            service.restead("server", "stop", "web-1", "--grace", "1")
+            _stop(server, service, "--grace", "1")
             prove(word is None, "web-1 boots from a destroyed disk")
             step.say(f"it runs, and says not a word in {patience:.0f} s")
 
@@ -175,6 +185,7 @@ def _restore(stage: Stage, server: Server, service: Service, backup: Json, seria
     request = _request(server, backup)
     stage.quote(f"POST {service.url}/v1/demo/restores\n\n{request}")
     serial.begin()
+    server.runs = server.boots  # from here on the service may start it
     with stage.step("both disks are restored", waiting=False) as step:
         accepted = service.post_text("/restores", request)["restore"]
         found = _watch(stage, service, accepted)
@@ -225,16 +236,16 @@ def _watch(stage: Stage, service: Service, accepted: Json) -> Json:
     return found
 
 
-def _boots_again(stage: Stage, service: Service, serial: SerialLine, first: Report) -> None:
+def _boots_again(stage: Stage, server: Server, service: Service, serial: SerialLine, first: Report) -> None:
     with stage.step("web-1 boots again") as step:
-        shown = json.loads(service.restead("server", "show", "web-1", "--json"))
+        shown = service.get("/servers/web-1")["server"]
         prove(shown["status"] == "running", f"web-1 is {shown['status']} after a restore with power_on")
         report = serial.report(_BOOT)
         expected = Report(first.marker, first.boots + 1, first.checksum)
         prove(report == expected, f"web-1 reports {report}, not {expected}")
         step.say(f"“{report.marker}”, boot {report.boots}, checksum {report.checksum}")
     with stage.step("web-1 is stopped") as step:
-        service.restead("server", "stop", "web-1")
+        _stop(server, service)
         step.say("to look at its disks")
 
 

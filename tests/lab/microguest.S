@@ -128,7 +128,7 @@ main:   mov $8,%eax
         call puts
         mov 0x9200,%eax
         call hex
-        # crc table at 0xA000
+        # crc tables at 0xA000, four of them: so that four bytes are taken at a time
         xor %ebx,%ebx
         mov $0xa000,%di
 1:      mov %ebx,%eax
@@ -141,6 +141,13 @@ main:   mov $8,%eax
         inc %ebx
         cmp $256,%bx
         jne 1b
+        mov $768,%cx                    # table n+1 from table n, by one more byte of zeroes
+2:      mov -1024(%di),%eax
+        movzbl %al,%ebx
+        shr $8,%eax
+        xor 0xa000(,%ebx,4),%eax
+        stosl
+        loop 2b
         mov $s_data,%si
         call puts
         mov $0x8f00,%si                 # size of drive 0x81
@@ -174,12 +181,19 @@ main:   mov $8,%eax
         mov %ax,%es
         xor %si,%si
         mov crc,%eax
-6:      movzbl %al,%ebx
-        xor %es:(%si),%bl
-        shr $8,%eax
-        xor 0xa000(,%ebx,4),%eax
-        inc %si
-        dec %cx
+6:      xor %es:(%si),%eax
+        movzbl %al,%ebx
+        mov 0xac00(,%ebx,4),%edx
+        movzbl %ah,%ebx
+        xor 0xa800(,%ebx,4),%edx
+        shr $16,%eax
+        movzbl %al,%ebx
+        xor 0xa400(,%ebx,4),%edx
+        movzbl %ah,%ebx
+        xor 0xa000(,%ebx,4),%edx
+        mov %edx,%eax
+        add $4,%si
+        sub $4,%cx
         jnz 6b
         mov %eax,crc
         xor %ax,%ax
