@@ -12,6 +12,7 @@ Runs are told in the calling thread (`drain`), so that a test meets what is rais
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,10 +33,10 @@ from restead.records.tables import metadata
 from restead.repository import KeyFile, Repository
 from restead.repository import Window as RepositoryWindow
 from restead.service import Rules, Service
-from restead.workflows import Engine, stories
+from restead.workflows import Comparer, Engine, SafetyRetention, stories
 
 PROJECT = ProjectId("p1")
-_SECRET = KeyFile(bytes(range(32)))
+SECRET = KeyFile(bytes(range(32)))
 
 
 class House:
@@ -50,7 +51,7 @@ class House:
         self.reader = Caller("r1", PROJECT, frozenset({Role.READER}))
         self.untouched: dict[str, object] = {}  # a dump, for tests that something has not changed
         self._rules = rules
-        Repository.create(self.store, _SECRET, chunk_size=chunk_size)
+        Repository.create(self.store, SECRET, chunk_size=chunk_size)
         self.power = Power()
         self.open()
 
@@ -62,7 +63,7 @@ class House:
         self.records.migrate()
         self.tokens = Tokens(self.records)
         self.repository = Repository.open(
-            PoweredStore(self.store, self.power), _SECRET, cache=self.folder / "cache", scratch=self.folder,
+            PoweredStore(self.store, self.power), SECRET, cache=self.folder / "cache", scratch=self.folder,
             window=RepositoryWindow(backup_threads=2, restore_threads=2),
         )  # fmt: skip
         self.engine = Engine(
@@ -71,7 +72,9 @@ class House:
             workers=2,
             pauses=(0.01, 0.02),
         )
-        self.service = Service(self.records, self.cloud, self.engine.submit, self._rules)
+        compare = Comparer(self.repository, self.cloud)
+        self.service = Service(self.records, self.cloud, self.engine.submit, self._rules, compare)
+        self.engine.do_regularly(SafetyRetention(self.records, self.engine.submit, timedelta(days=7)))
         self.engine.take_up()
         self.power.feed(self.records.engine)
 
@@ -123,14 +126,30 @@ class House:
         return page.items[0]
 
     def restore(
-        self, backup: Backup, onto: Server | None = None, *, power_on: bool = False, wait: bool = True
+        self,
+        backup: Backup,
+        onto: Server | None = None,
+        *,
+        power_on: bool = False,
+        wait: bool = True,
+        **extensions: bool | str,
     ) -> Restore:
-        """Ask for a restore, disk by disk onto the same server or another; wait for its end, unless told not to."""
-        request = self.request(backup, onto, power_on=power_on)
+        """Ask for a restore, disk by disk onto the same server or another; wait for its end, unless told not to.
+
+        *extensions*: as in a request, such as safety=False.
+        """
+        request = replace(self.request(backup, onto, power_on=power_on), extensions=tuple(extensions.items()))
         restore = self.service.restores.create(self.caller, backup.project_id, request)
         if wait:
             self.drain()
         return self.service.restores.restore(self.caller, backup.project_id, restore.id)
+
+    def undo(self, restore: Restore, *, power_on: bool = False, wait: bool = True) -> Restore:
+        """Ask for what the restore has overwritten to be brought back."""
+        undoing = self.service.restores.undo(self.caller, restore.project_id, restore.id, power_on)
+        if wait:
+            self.drain()
+        return self.service.restores.restore(self.caller, restore.project_id, undoing.id)
 
     def request(self, backup: Backup, onto: Server | None = None, *, power_on: bool = False) -> RestoreRequest:
         server = onto or backup.server

@@ -96,6 +96,12 @@ class Settings(BaseSettings):
     )
     quota_backups: int = Field(-1, ge=-1, description="Backups a project may have; -1 sets no limit.")
     quota_capacity: int = Field(-1, ge=-1, description="GB (2^30 bytes) that a project may store; -1 sets no limit.")
+    safety_keep: float = Field(
+        7.0, gt=0, le=3650, description="Days for which what a restore has overwritten is kept, to undo the restore."
+    )
+    restores_without_safety: bool = Field(
+        True, description="Whether restores may be asked for that keep nothing of what they overwrite."
+    )
     shutdown_grace: Seconds = Field(
         10.0, description="Seconds to answer open requests and reach a resting place when the service ends."
     )

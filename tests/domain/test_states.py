@@ -6,11 +6,13 @@ import pytest
 
 from restead.domain.states import (
     BACKUP,
+    PHASE,
     RESTORE,
     VOLUME,
     BackupState,
     Event,
     IllegalTransition,
+    RestorePhase,
     RestoreState,
     VolumeOutcome,
     after,
@@ -20,7 +22,10 @@ from restead.domain.states import (
 _B = BackupState
 
 
-@pytest.mark.parametrize(("table", "states"), [(BACKUP, BackupState), (RESTORE, RestoreState), (VOLUME, VolumeOutcome)])
+@pytest.mark.parametrize(
+    ("table", "states"),
+    [(BACKUP, BackupState), (RESTORE, RestoreState), (PHASE, RestorePhase), (VOLUME, VolumeOutcome)],
+)
 def test_what_is_not_in_a_table_is_refused(table: dict, states: type) -> None:
     for state, event in itertools.product(states, Event):
         if (state, event) in table:
@@ -35,6 +40,7 @@ def test_every_state_but_the_last_ones_has_a_way_out() -> None:
     for table, states, last in (
         (BACKUP, BackupState, {_B.DELETED}),
         (RESTORE, RestoreState, {RestoreState.SUCCESS, RestoreState.FAIL}),
+        (PHASE, RestorePhase, {RestorePhase.ENDED}),
     ):
         assert {state for state, _ in table} == set(states) - last
 

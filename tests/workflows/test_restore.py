@@ -8,10 +8,12 @@ import pytest
 from tests.house import PROJECT, House
 from tests.workflows.test_backup import _failing
 
+from restead.domain.backup import Backup
 from restead.domain.errors import Code, Unavailable
+from restead.domain.ids import RestoreId
 from restead.domain.restore import RestoreStats
 from restead.domain.server import Server, ServerStatus
-from restead.domain.states import BackupState, RestoreState, VolumeOutcome
+from restead.domain.states import BackupState, RestorePhase, RestoreState, VolumeOutcome
 
 _O = VolumeOutcome
 
@@ -33,7 +35,7 @@ def test_a_restore_puts_back_every_byte_and_says_what_it_did(house: House) -> No
     assert (stats.seconds_left, restore.finished_at is not None) == (None, True)
     assert house.backup(backup.id).state is BackupState.AVAILABLE
     assert house.story(restore.run_id) == [
-        "accepted", "stopping", "writing", "proving", "writing", "proving", "starting", "end",
+        "accepted", "stopping", "comparing", "writing", "proving", "starting", "end",
     ]  # fmt: skip
 
 
@@ -67,23 +69,25 @@ def test_a_disk_that_shows_only_zeroes_is_restored_too(house: House) -> None:
     assert [volume.outcome for volume in restore.volumes] == [_O.RESTORED]
 
 
-def test_a_failed_write_stops_the_others_and_the_server_stays_stopped(house: House) -> None:
-    """The first disk is damaged, all of it doubtful; the second is untouched; the backup is good."""
+def test_a_failed_write_puts_all_disks_back_and_the_server_runs_as_before(house: House) -> None:
+    """The reasons say where it began; the backup is good; nothing is lost for a second try."""
     server = house.server()
     backup = house.protect(server)
     house.scribble(server, 2)
     before = house.disks(server)
     house.cloud.start(PROJECT, server.id)
     _failing(house, "cloud: write", 1, Unavailable("disk a: write of 4096 bytes at 8192: I/O error"))
-    restore = house.restore(backup, power_on=True)
+    restore = house.restore(backup, power_on=False)
     assert restore.state is RestoreState.FAIL
-    assert [volume.outcome for volume in restore.volumes] == [_O.DAMAGED, _O.UNTOUCHED]
-    assert [volume.ranges for volume in restore.volumes] == [((0, server.volumes[0].size),), ()]
-    assert "I/O error" in restore.volumes[0].reason
-    assert server.volumes[0].id in restore.volumes[1].reason
-    assert house.disks(server)[1] == before[1]
-    assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
-    assert "stays stopped" in restore.server_reason
+    assert restore.failure is not None
+    assert "I/O error" in restore.failure.message
+    assert {volume.outcome for volume in restore.volumes} <= {_O.PUT_BACK, _O.UNTOUCHED}
+    assert [volume.ranges for volume in restore.volumes] == [(), ()]
+    assert "I/O error" in " ".join(volume.reason for volume in restore.volumes)
+    assert house.disks(server) == before
+    assert house.cloud.server(PROJECT, server.id).status is ServerStatus.RUNNING
+    assert restore.server_reason == ""
+    assert "putting_back" in house.story(restore.run_id)
     after = house.backup(backup.id)
     assert (after.state, after.failed_operation, after.failure) == (BackupState.AVAILABLE, "restore", restore.failure)
     house.power.fault = lambda what: None
@@ -91,38 +95,74 @@ def test_a_failed_write_stops_the_others_and_the_server_stays_stopped(house: Hou
     assert (house.backup(backup.id).failed_operation, house.backup(backup.id).failure) == ("", None)
 
 
-def test_a_failed_flush_is_not_repeated_and_believed(house: House) -> None:
-    server = house.server()
+def test_a_disk_that_cannot_be_put_back_keeps_the_server_stopped_and_is_named_by_ranges(house: House) -> None:
+    server = house.server((64 * 1024,))
     backup = house.protect(server)
     house.scribble(server, 2)
+    before = house.disks(server)
+    house.cloud.start(PROJECT, server.id)
+    _failing(house, "cloud: flush", 10**6, Unavailable("the disk is dying"))
+    restore = house.restore(backup, power_on=True)
+    assert restore.state is RestoreState.FAIL
+    assert [(volume.outcome, volume.ranges) for volume in restore.volumes] == [(_O.DAMAGED, ((0, 64 * 1024),))]
+    assert "could not be put back" in restore.volumes[0].reason
+    assert "stays stopped" in restore.server_reason
+    assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
+    house.power.fault = lambda what: None
+    undone = house.undo(restore)
+    assert (undone.state, house.disks(server)) == (RestoreState.SUCCESS, before)
+
+
+def test_without_safety_a_failed_disk_is_damaged_and_the_server_stays_stopped(house: House) -> None:
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    house.scribble(server, 2)
+    _failing(house, "cloud: write", 3, Unavailable("I/O error"))
+    restore = house.restore(backup, power_on=True, safety=False)
+    assert restore.state is RestoreState.FAIL
+    assert [(volume.outcome, volume.ranges) for volume in restore.volumes] == [(_O.DAMAGED, ((0, 64 * 1024),))]
+    assert (restore.safety_checkpoint_id, house.cloud.log) == (None, [])
+    assert "stays stopped" in restore.server_reason
+    house.power.fault = lambda what: None
+    assert house.restore(backup, power_on=True, safety=False).state is RestoreState.SUCCESS
+
+
+def test_a_failed_flush_is_not_repeated_and_believed(house: House) -> None:
+    """The disk is opened anew and written as if nothing that is read from it were true."""
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    house.scribble(server, 2)
+    before = house.disks(server)
     failed = _failing(house, "cloud: flush", 1)
     restore = house.restore(backup)
-    assert restore.state is RestoreState.FAIL
-    assert restore.volumes[0].ranges == ((0, server.volumes[0].size),)
     assert failed == ["cloud: flush"]
+    assert (restore.state, restore.volumes[0].outcome) == (RestoreState.FAIL, _O.PUT_BACK)
+    assert house.disks(server) == before
 
 
-def test_a_failure_of_the_second_disk_leaves_the_first_restored(house: House) -> None:
+def test_a_second_disk_that_does_not_open_leaves_both_untouched(house: House) -> None:
     server = house.server()
     backup = house.protect(server)
-    wanted = house.disks(server)
     house.scribble(server, 2)
+    before = house.disks(server)
     opened: list[str] = []
 
     def fault(happening: str) -> None:
         if happening == "cloud: open_target":
             opened.append(happening)
-            if len(opened) > 1:
+            if len(opened) % 2 == 0:
                 raise Unavailable("disk b is in use")
 
     house.power.fault = fault
     restore = house.restore(backup)
-    assert [volume.outcome for volume in restore.volumes] == [_O.RESTORED, _O.UNTOUCHED]
+    assert [volume.outcome for volume in restore.volumes] == [_O.UNTOUCHED, _O.UNTOUCHED]
     assert restore.volumes[1].reason == "disk b is in use"
-    assert len(opened) == 1 + 3  # tried again, for nobody has written to it
-    assert house.disks(server)[0] == wanted[0]
+    assert server.volumes[1].id in restore.volumes[0].reason
+    assert len(opened) == 2 * 3  # tried again, for nobody has written to it
+    assert house.disks(server) == before
     assert restore.failure is not None
     assert restore.failure.code is Code.UNAVAILABLE
+    assert [one.name for one in house.all_backups()] == [backup.name]  # nothing was kept for an undo of nothing
 
 
 @pytest.mark.parametrize("what", ["get packs", "cloud: open_target", "cloud: stop", "cloud: start", "put log"])
@@ -205,42 +245,64 @@ def test_a_target_that_changed_after_the_promise_is_not_touched(
     assert house.disks(server) == before
 
 
-def test_a_bug_in_the_middle_of_a_disk_ends_the_restore_with_the_disk_doubtful(house: House) -> None:
+def test_a_bug_in_the_middle_of_a_disk_puts_everything_back(house: House) -> None:
     server = house.server()
     backup = house.protect(server)
     house.scribble(server, 2)
+    before = house.disks(server)
     _failing(house, "cloud: flush", 1, KeyError("a bug"))
     restore = house.restore(backup, power_on=True)
     assert restore.state is RestoreState.FAIL
-    assert [volume.outcome for volume in restore.volumes] == [_O.DAMAGED, _O.UNTOUCHED]
-    assert restore.volumes[0].ranges == ((0, server.volumes[0].size),)
+    assert {volume.outcome for volume in restore.volumes} <= {_O.PUT_BACK, _O.UNTOUCHED}
     assert restore.failure is not None
     assert restore.run_id in restore.failure.message
+    assert house.disks(server) == before
     assert house.cloud.log == []
     assert house.backup(backup.id).state is BackupState.AVAILABLE
 
 
-def test_an_interrupted_restore_writes_all_disks_anew(house: House) -> None:
-    """Somebody else may have written to a disk between the two lives."""
-    server = house.server()
-    backup = house.protect(server)
-    wanted = house.disks(server)
-    house.scribble(server, 2)
+def _interrupted(house: House, backup: Backup) -> RestoreId:
+    """Begin a restore and end the service when a disk is written and not proven; it is not opened again."""
     restore = house.restore(backup, power_on=True, wait=False)
 
     def fault(happening: str) -> None:
-        if happening == "cloud: flush":  # the first disk is done, the second is not
+        if happening == "cloud: flush":
             house.engine.stop(timedelta(0))
 
     house.power.fault = fault
     house.drain()
-    assert house.service.restores.restore(house.caller, PROJECT, restore.id).state is RestoreState.IN_PROGRESS
+    assert house.service.restores.restore(house.caller, PROJECT, restore.id).phase is RestorePhase.WRITING
     house.close()
+    return restore.id
+
+
+def test_an_interrupted_restore_goes_on(house: House) -> None:
+    server = house.server()
+    backup = house.protect(server)
+    wanted = house.disks(server)
+    house.scribble(server, 2)
+    id = _interrupted(house, backup)
+    house.open()
+    house.drain()
+    restore = house.wait_for(id)
+    assert (restore.state, house.disks(server)) == (RestoreState.SUCCESS, wanted)
+    assert house.cloud.log == [f"start {server.id}"]
+    assert "resumed" in house.story(restore.run_id)
+    assert house.story(restore.run_id).count("comparing") == 1
+
+
+def test_what_somebody_else_wrote_between_two_lives_is_no_success(house: House) -> None:
+    """It is found by reading, and the disks hold what they held before all of it."""
+    server = house.server()
+    backup = house.protect(server)
+    house.scribble(server, 2)
+    before = house.disks(server)
+    id = _interrupted(house, backup)
     house.scribble(server, 3)
     house.cloud.start(PROJECT, server.id)  # somebody was impatient
     house.open()
     house.drain()
-    assert house.wait_for(restore.id).state is RestoreState.SUCCESS
-    assert house.disks(server) == wanted
-    assert house.cloud.log == [f"{verb} {server.id}" for verb in ("start", "stop", "start")]
-    assert "resumed" in house.story(restore.run_id)
+    restore = house.wait_for(id)
+    assert restore.state is RestoreState.FAIL
+    assert house.disks(server) == before
+    assert house.cloud.log == [f"{verb} {server.id}" for verb in ("start", "stop")]

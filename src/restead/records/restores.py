@@ -92,6 +92,15 @@ def mark(tx: Transaction, id: RestoreId, ordinal: int, offset: int) -> None:
     )
 
 
+def note(tx: Transaction, id: RestoreId, ordinal: int, reason: str) -> None:
+    """Say of one target disk why it is the way it is."""
+    tx.connection.execute(
+        restore_volumes.update()
+        .where(restore_volumes.c.restore_id == id, restore_volumes.c.ordinal == ordinal)
+        .values(reason=reason)
+    )
+
+
 def cancel(tx: Transaction, id: RestoreId) -> Restore:
     """Ask a restore to be given up.  Whoever decides what becomes of its disks looks at it in that transaction."""
     tx.connection.execute(restores.update().where(restores.c.id == id).values(cancelled=True, updated_at=tx.now))

@@ -55,6 +55,8 @@ class Restores:
         compared: Sequence[Comparison | None] = [None] * len(plan.volumes)
         if compare and not plan.stops_server:
             compared = self._doors.compare(project_id, plan)
+        if not request.safety:
+            compared = [found and replace(found, to_save=0) for found in compared]
         volumes = tuple(
             VolumePlan(
                 backup_id=mapping.volume_backup_id,

@@ -11,12 +11,14 @@ from restead.ports import Servers, Volumes
 from restead.records import Records
 from restead.repository import Repository
 from restead.workflows.backup import BackupStory
+from restead.workflows.comparing import Comparer
 from restead.workflows.durable import Engine
 from restead.workflows.expire import DeleteStory
 from restead.workflows.restore import RestoreStory
+from restead.workflows.retention import SafetyRetention
 from restead.workflows.story import Story
 
-__all__ = ["Engine", "stories"]
+__all__ = ["Comparer", "Engine", "SafetyRetention", "stories"]
 
 
 def stories(
@@ -26,10 +28,15 @@ def stories(
     volumes: Volumes,
     *,
     grace: timedelta = timedelta(seconds=60),
+    look_every: timedelta = timedelta(seconds=0.5),
 ) -> Mapping[RunKind, Story]:
-    """Return the story of every kind of run.  *grace*: how long a server is asked politely to stop."""
+    """Return the story of every kind of run.
+
+    *grace*: how long a server is asked politely to stop.  *look_every*: how often a restore looks whether somebody
+    has cancelled or throttled it.
+    """
     return {
         RunKind.BACKUP: BackupStory(records, repository, servers, volumes),
-        RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace),
+        RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace, look_every=look_every),
         RunKind.DELETE: DeleteStory(records, repository),
     }

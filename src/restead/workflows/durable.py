@@ -10,7 +10,7 @@ be taken up; it is never open for ever.
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -26,6 +26,7 @@ from restead.workflows.story import Ending, Story
 log = structlog.get_logger()
 
 _DEATHS = 50  # a run that died this often without an end kills its process: it is ended, not taken up again
+_CHORES = 3600.0  # seconds between two rounds of what is to be done now and then
 _LOOK_AGAIN = 5.0  # seconds after which an idle thread looks at the rows although nobody called
 
 
@@ -53,6 +54,7 @@ class Engine:
         self._calls = 0  # grows with each submit
         self._active: set[LeasedRun] = set()
         self._threads: list[threading.Thread] = []
+        self._chores: list[Callable[[], None]] = []
 
     @property
     def running(self) -> bool:
@@ -64,14 +66,26 @@ class Engine:
         with self._records.begin() as tx:
             return runs.release_all(tx)
 
+    def do_regularly(self, chore: Callable[[], None]) -> None:
+        """Have *chore* done at the start and every hour; call before `start`."""
+        self._chores.append(chore)
+
+    def do_chores(self) -> None:
+        """Do now what is to be done regularly.  One that fails is done again the next time."""
+        for chore in self._chores:
+            try:
+                chore()
+            except ResteadError as error:
+                log.warning("a chore is left for later", reason=error.message, detail=error.detail)
+
     def start(self) -> None:
         """Take up what a dead process left, and start the threads; whatever waits in the rows begins at once.
 
         Only for the one owner of a data folder: every other owner is believed dead.
         """
         self.take_up()
-        names = [*(f"run-{number}" for number in range(self._workers)), "leases"]
-        targets = [*(self._work for _ in range(self._workers)), self._keep_leases]
+        names = [*(f"run-{number}" for number in range(self._workers)), "leases", "chores"]
+        targets = [*(self._work for _ in range(self._workers)), self._keep_leases, self._keep_house]
         for name, target in zip(names, targets, strict=True):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -135,13 +149,14 @@ class Engine:
             # Somebody else has it, or nothing can be noted now: then the lease runs out and it is claimed again.
             log.warning("run left as it is", reason=str(error))
         except Exception as error:  # noqa: BLE001 - a workflow's outermost frame: whatever it was, the run ends
-            self._end(run, story.failed(run, _failure(claim, error)))
+            self._end_failed(run, story.failed(run, _failure(claim, error)))
         finally:
             self._active.discard(run)
 
     def _tell(self, story: Story, run: LeasedRun) -> Ending:
         if run.claim.deaths >= _DEATHS:
-            return story.failed(run, Failure(Code.INTERNAL, f"died {_DEATHS} times and never came to an end"))
+            failure = Failure(Code.INTERNAL, f"died {_DEATHS} times and never came to an end")
+            return story.failed(run, failure) or story.tell(run)
         if run.claim.number > 1:
             run.tell(Told.RESUMED, run.subject, life=run.claim.number)
         return story.tell(run)
@@ -149,14 +164,26 @@ class Engine:
     def _end(self, run: LeasedRun, ending: Ending) -> None:
         with self._records.begin() as tx:
             runs.finish(tx, run.claim)
-            ending(tx)
-            events.add(tx, run.id, Told.END, run.subject)
-        log.info("run ended")
+            numbers = ending(tx) or {}
+            events.add(tx, run.id, Told.END, run.subject, **numbers)
+        log.info("run ended", **numbers)
+
+    def _end_failed(self, run: LeasedRun, ending: Ending | None) -> None:
+        if ending is not None:
+            self._end(run, ending)
+        else:
+            self._give_back(run)
+            self.submit(run.id)
 
     def _give_back(self, run: LeasedRun) -> None:
         with self._records.begin() as tx:
             runs.release(tx, run.claim)
-        log.info("run interrupted, to be taken up at the next start")
+        log.info("run given back, to be taken up again")
+
+    def _keep_house(self) -> None:
+        self.do_chores()
+        while not self._stopping.wait(_CHORES):
+            self.do_chores()
 
     def _keep_leases(self) -> None:
         while not self._stopping.wait(self._lease.total_seconds() / 4):

@@ -1,29 +1,40 @@
-"""The story of a restore: stop the server, put its disks back, prove them, start it if asked.
+"""The story of a restore: stop the server, compare and save its disks, write what differs, prove it, start it.
 
-What is known of a disk stands in its row before the disk changes: WAITING means that nobody has written to it.  A
-restore that is taken up after a crash writes all disks anew from the start; that is always right, since nothing of
-what stands on them is needed.  When a disk fails the others stop, and the server stays stopped unless every disk
-still holds what it held.
+All disks hold the backup in the end, or all hold what they held.  What is known stands in rows before anything
+depends on it, in this order: packs, index, row `saving`, the repository's commit (which keeps what is wanted as well
+as what was there), row `writing` with the safety checkpoint, writes, flush, mark, …, every disk proven, row `starting`
+with what became of each, and only then the session is let go.  Row `putting_back` is durable before the first
+put-back and never turns round.
+
+Whoever takes a restore up after a crash reads its phase: before `writing` everything begins anew, for no disk has
+changed; in it the disks are written from their marks on, and read again before they are believed; in `putting_back`
+all that differs is put back, whatever was done before; in `starting` the disks are decided.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
+
+import structlog
 
 from restead.domain.backup import Failure
 from restead.domain.errors import Code, ResteadError
 from restead.domain.ids import RestoreId
 from restead.domain.restore import Restore, RestorePlan
 from restead.domain.run import Told
-from restead.domain.states import RestoreState, VolumeOutcome
+from restead.domain.states import RestorePhase, VolumeOutcome
 from restead.ports import Servers, Volumes
-from restead.records import Records, RecordsUnavailable, Transaction, restores, runs
+from restead.records import Records, RecordsUnavailable, restores
 from restead.repository import Repository
-from restead.workflows.restore_disks import DiskRestorer, Json, failure_json
-from restead.workflows.restore_ending import end_restore
+from restead.workflows.restore_disks import Json, failure_json
+from restead.workflows.restore_ending import end_restore, settle_failed
+from restead.workflows.restore_life import Life
+from restead.workflows.restore_watch import Watch
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
+from restead.workflows.throttle import Throttle
+
+log = structlog.get_logger()
 
 
 class RestoreStory:
@@ -35,94 +46,86 @@ class RestoreStory:
         volumes: Volumes,
         *,
         grace: timedelta = timedelta(seconds=60),
+        look_every: timedelta = timedelta(seconds=0.5),
     ) -> None:
-        """*grace*: how long a server is asked politely to stop before it is forced."""
+        """*grace*: how long a server is asked politely to stop before it is forced.
+
+        *look_every*: how often it is looked whether somebody has cancelled or throttled a restore.
+        """
         self._records = records
         self._repository = repository
         self._servers = servers
         self._volumes = volumes
         self._grace = grace
+        self._look_every = look_every
+        self._throttle = Throttle()  # of all restores of this process together
 
     def tell(self, run: DurableRun) -> Ending:
         restore, plan = self._rows(run)
-        disks = DiskRestorer(run, restore, plan, self._repository, self._volumes)
-        # Journalled as a whole: from here on no life of the run writes to a disk again, so the server may start.
-        result = run.step("disks", lambda: self._restore_disks(run, plan, disks))
-        server = self._power(run, plan, result)
+        if restore.phase is not RestorePhase.STARTING:
+            stop = partial(self._stop, run, plan)
+            watch = Watch(self._records, run, restore.id, self._throttle, self._look_every)
+            Life(self._records, self._repository, self._volumes, watch, run, restore, plan).settle(stop)
+            restore, _ = self._rows(run)
+        self._let_go(restore)
+        server = self._power(run, restore, plan)
         end_dead_sessions(self._records, self._repository, run.claim.run_id)
-        return partial(end_restore, restore=restore, plan=plan, result=result, server=server)
+        return partial(end_restore, restore=restore, plan=plan, server=server)
 
-    def failed(self, run: DurableRun, failure: Failure) -> Ending:
-        end_dead_sessions(self._records, self._repository, run.claim.run_id)
+    def failed(self, run: DurableRun, failure: Failure) -> Ending | None:
+        """Bring a restore that met a bug one phase nearer to its end; in `starting` it has come to it.
+
+        None: it is told again, from that phase.
+        """
         restore, plan = self._rows(run)
-        if restore.state is not RestoreState.IN_PROGRESS:
-            return _nothing
-        reason = {"code": failure.code.value, "message": failure.message}
-        with self._records.read() as tx:
-            disks = runs.finished(tx, run.claim.run_id, "disks")
-        if disks is not None and disks.result["failure"] is None:  # all disks are right: it failed on the server
-            return partial(end_restore, restore=restore, plan=plan, result=disks.result, server=reason)
-        result = {"failure": reason, "tally": None}
-        return partial(end_restore, restore=restore, plan=plan, result=result, server=_stays_stopped(restore))
+        if restore.phase is RestorePhase.STARTING:
+            end_dead_sessions(self._records, self._repository, run.claim.run_id)
+            reason = {"code": failure.code.value, "message": failure.message}
+            return partial(end_restore, restore=restore, plan=plan, server=reason)
+        run.record(lambda tx: settle_failed(tx, restore, failure))
+        return None
 
     def _rows(self, run: DurableRun) -> tuple[Restore, RestorePlan]:
         with self._records.read() as tx:
             restore = restores.restore(tx, run.project_id, RestoreId(run.subject))
             return restore, restores.plan(tx, restore.id)
 
-    def _restore_disks(self, run: DurableRun, plan: RestorePlan, disks: DiskRestorer) -> Json:
-        """Stop the server and put back all disks, or as many as come before the first that fails.
-
-        Every step is this life's own: after a crash the server is stopped again, whoever started it meanwhile,
-        and all disks are written again.
-        """
-        life = run.claim.number
-        failed = _attempt(run, f"{life}/stop", lambda: self._stop(run, plan, disks))
-        for ordinal in range(len(plan.volumes)):
-            if failed is None:
-                failed = _attempt(run, f"{life}/disk/{ordinal}", partial(disks.restore, ordinal))
-                failed = failed and {"ordinal": ordinal, **failed}
-        return {"failure": failed, "tally": asdict(disks.tally), "bytes_per_second": disks.bytes_per_second}
-
-    def _stop(self, run: DurableRun, plan: RestorePlan, disks: DiskRestorer) -> None:
-        disks.end_earlier_sessions()
+    def _stop(self, run: DurableRun, plan: RestorePlan) -> None:
+        """Every life stops the server: somebody may have started it meanwhile."""
         run.tell(Told.STOPPING, plan.server.id)
-        self._servers.stop(run.project_id, plan.server.id, grace=self._grace)
+        stop = partial(self._servers.stop, run.project_id, plan.server.id, grace=self._grace)
+        run.step(f"{run.claim.number}/stop", stop)
 
-    def _power(self, run: DurableRun, plan: RestorePlan, result: Json) -> Json | None:
+    def _let_go(self, restore: Restore) -> None:
+        """What the disks hold is decided: what was kept for them need not be any longer.  Repeatable."""
+        if restore.session is None:
+            return
+        try:
+            self._repository.end(restore.session, unpin=True)
+        except ResteadError as error:
+            log.warning("a session stays open for now", session=restore.session, reason=error.message)
+
+    def _power(self, run: DurableRun, restore: Restore, plan: RestorePlan) -> Json | None:
         """Give the server the power state it is to have; return why it has another, None if it has."""
-        restore, _ = self._rows(run)
-        if result["failure"] is not None:
-            reason = _stays_stopped(restore)
-            if reason is not None or not plan.stops_server:
-                return reason  # put to rest, or as it was before
-        elif not plan.power_on:
+        damaged = [volume for volume in restore.volumes if volume.outcome is VolumeOutcome.DAMAGED]
+        if damaged:
+            return {
+                "code": Code.INTERNAL.value,
+                "message": f"stays stopped: {len(damaged)} of the {len(restore.volumes)} disks of the restore hold "
+                f"neither the backup nor what they held before",
+            }
+        if not (plan.power_on if restore.failure is None else plan.stops_server):
             return None
         run.tell(Told.STARTING, plan.server.id)
         return _attempt(run, "start", lambda: self._servers.start(run.project_id, plan.server.id))
 
 
-def _nothing(_tx: Transaction) -> None:
-    """The ending of a run whose restore has ended already."""
-
-
-def _stays_stopped(restore: Restore) -> Json | None:
-    """Return why the server of a failed restore stays stopped, None if all its disks hold what they held."""
-    touched = [volume for volume in restore.volumes if volume.outcome is not VolumeOutcome.WAITING]
-    if not touched:
-        return None
-    return {
-        "code": Code.INTERNAL.value,
-        "message": f"stays stopped: the restore failed after {len(touched)} of its {len(restore.volumes)} disks "
-        f"had been written to",
-    }
-
-
-def _attempt(run: DurableRun, name: str, do: Callable[[], Json | None]) -> Json | None:
+def _attempt(run: DurableRun, name: str, do: Callable[[], None]) -> Json | None:
     """Return None if the step succeeded, else its failure, after it was tried as often as it may be."""
     try:
-        return run.step(name, do)
+        run.step(name, do)
     except RecordsUnavailable:
         raise  # nothing failed that anybody could note
     except ResteadError as error:
         return failure_json(error)
+    return None

@@ -1,155 +1,273 @@
-"""The part of a restore's story that overwrites disks."""
+"""One target disk of a restore: compared, written, proven, put back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from restead.domain.errors import Code, InvalidRequest, ResteadError
-from restead.domain.ids import ManifestId
-from restead.domain.restore import PlannedVolume, Restore, RestorePlan, RestoreStats
-from restead.domain.run import Told
+from restead.domain.errors import Code, Damaged, InvalidRequest, ResteadError, Unavailable
+from restead.domain.ids import ManifestId, RestoreId, VolumeId
+from restead.domain.restore import PlannedVolume, Restore, RestorePlan
 from restead.domain.states import Event
-from restead.ports import Volumes
-from restead.records import Transaction, backups, restores
-from restead.repository import Count, Progress, Repository
-from restead.workflows.meter import Meter, Reading
+from restead.ports import Consistency, Volumes
+from restead.records import RecordsUnavailable, restores
+from restead.records.encoding import plain
+from restead.repository import DiskDescription, Held, Reads, Repository, Session, Survey
+from restead.workflows.restore_progress import RestoreProgress
+from restead.workflows.restore_watch import Watch
 from restead.workflows.story import DurableRun
 from restead.workflows.target import WatchedTarget
 
 Json = dict[str, Any]
+Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What has been done to the disks so far, in bytes."""
+class Surroundings:
+    """What all disks of one life of a restore share."""
 
-    kept: int = 0  # was right already
-    written: int = 0
-    zeroed: int = 0
-    fetched: int = 0
-    verified: int = 0
-
-    def plus(self, count: Count, verified: int = 0) -> "Tally":
-        """Return this with one more disk's numbers; *verified*: how many bytes of it were proven."""
-        return Tally(
-            self.kept + count.kept,
-            self.written + count.written,
-            self.zeroed + count.zero,
-            self.fetched + count.read,
-            self.verified + verified,
-        )
-
-
-class DiskRestorer:
-    """Overwrites the disks of one restore, one after the other, and keeps its rows true."""
-
-    def __init__(
-        self, run: DurableRun, restore: Restore, plan: RestorePlan, repository: Repository, volumes: Volumes
-    ) -> None:
-        self.tally = Tally()
-        self._run = run
-        self._id = restore.id
-        self._total = restore.stats.total
-        self._plan = plan
-        self._repository = repository
-        self._volumes = volumes
-        self._now = Tally()  # with the disk that is being written
-        self._meter = Meter([volume.target.size for volume in plan.volumes], self._told)
+    run: DurableRun
+    restore: Restore  # as it stood when this life began
+    plan: RestorePlan
+    repository: Repository
+    volumes: Volumes
+    watch: Watch
+    progress: RestoreProgress
 
     @property
-    def bytes_per_second(self) -> int:
-        return self._meter.reading().bytes_per_second
+    def id(self) -> RestoreId:
+        return self.restore.id
 
-    def end_earlier_sessions(self) -> None:
-        """End what an earlier life left open, so that it holds nothing in the repository for ever."""
-        for session in self._repository.sessions(self._run.claim.run_id):
-            self._repository.end(session.number)
 
-    def restore(self, ordinal: int) -> Json | None:
-        """Put one disk back; return None when it is flushed, proven and noted, else its failure.
+class Disk:
+    """One target disk in one life of a restore."""
+
+    def __init__(self, around: Surroundings, ordinal: int) -> None:
+        self.ordinal = ordinal
+        self.mark = around.restore.volumes[ordinal].mark
+        self.survey: Survey | None = None
+        self.before: ManifestId | None = None  # what it held, as an earlier life has saved it
+        self._around = around
+        self._volume: PlannedVolume = around.plan.volumes[ordinal]
+        self._open = ExitStack()
+        self._target: WatchedTarget | None = None
+        self._tried = False  # this life has begun to write to it
+        self._back = False  # and has turned round
+        self._proven = False
+        self._doubtful = False  # a write or a flush has failed: what is read from memory is not believed
+
+    # ------------------------------------------------------------------ opening
+
+    @property
+    def wanted(self) -> ManifestId:
+        assert self._volume.source.manifest is not None  # an available backup has one for each disk
+        return self._volume.source.manifest
+
+    @property
+    def target(self) -> WatchedTarget:
+        assert self._target is not None, "a disk is used before it is opened"
+        return self._target
+
+    @property
+    def id(self) -> VolumeId:
+        return self._volume.target.id
+
+    def open(self) -> None:
+        """Open the disk for writing; nobody else can write to it until it is closed.
 
         Raises:
-            Unavailable: nothing is wrong with the disk; the whole of it may be tried again.
-            InvalidRequest, NotFound, Damaged: nothing was written in this attempt.
+            NotFound, Unavailable: as the driver says.
+            InvalidRequest: it has become too small.
         """
-        volume, project_id = self._plan.volumes[ordinal], self._run.project_id
-        with (
-            self._repository.session(project_id, label=self._run.claim.run_id, reads=self._reads()) as session,
-            self._volumes.open_target(project_id, self._plan.server.id, volume.target.id) as disk,
-        ):
-            _check_size(volume, disk.size)
-            target = WatchedTarget(disk, check=self._run.check, first=lambda: self._move(ordinal, Event.BEGIN))
-            self._run.tell(Told.WRITING, volume.target.id, size=volume.source.size)
-            try:
-                count = session.restore(
-                    _manifest(volume),
-                    target,
-                    progress=lambda progress: self._progress(ordinal, progress),
-                    check=self._run.check,
-                )
-            except ResteadError as error:
-                if error.retryable and not target.failed:
-                    raise  # the store did not answer: the disk itself can be written again
-                return {**failure_json(error), "ranges": target.doubtful() if target.begun else []}
-            if not target.begun:
-                self._move(ordinal, Event.BEGIN)  # every byte was right already
-        self.tally = self.tally.plus(count, volume.source.size)
-        self._move(ordinal, Event.RESTORED, progress=100)
-        self._run.tell(Told.PROVING, volume.target.id, verified=volume.source.size)
+        self.close()
+        around = self._around
+        opened = around.volumes.open_target(around.run.project_id, around.plan.server.id, self._volume.target.id)
+        disk = self._open.enter_context(opened)
+        if disk.size < self._volume.source.size:
+            raise InvalidRequest(
+                f"disk {self._volume.target.id} holds {disk.size} bytes now, disk backup {self._volume.source.id} "
+                f"needs {self._volume.source.size}",
+                code=Code.TARGET_TOO_SMALL,
+            )
+        self._target = WatchedTarget(disk, check=self._check, first=self._begin, spend=around.watch.spend)
+
+    def close(self) -> None:
+        """Let the disk go."""
+        self._target = None
+        self._open.close()
+
+    def _begin(self) -> None:
+        """Make it durable that the disk is being written to."""
+        around = self._around
+        around.run.record(lambda tx: restores.move_volume(tx, around.id, self.ordinal, Event.BEGIN))
+
+    def _check(self) -> None:
+        """What is asked before each write: no cancel stops putting back."""
+        if self._back:
+            self._around.watch.check_lease()
+        else:
+            self._around.watch.check()
+
+    # ------------------------------------------------------------------ forward
+
+    def compare(self, session: Session, check: Callable[[], None]) -> None:
+        """Find out what stands there, and store it if the restore is to be undone."""
+        self.mark = 0
+        self.survey = session.survey(
+            self.target,
+            self.wanted,
+            description=self._description(),
+            label=self.id,
+            keep=self._around.restore.request.safety,
+            progress=lambda progress: self._around.progress.comparing(self.ordinal, progress),
+            check=check,
+        )
+        differing = self.survey.to_write + self.survey.to_zero
+        self._around.progress.compared(self.ordinal, differing, self.survey.count.new if self.survey.stored else 0)
+
+    def check_wanted(self, session: Session, check: Callable[[], None]) -> None:
+        """Fetch and verify all that will be written, and write nothing."""
+        assert self.survey is not None
+        session.check_wanted(
+            self.survey,
+            self.target,
+            progress=lambda progress: self._around.progress.checking(self.ordinal, progress),
+            check=check,
+        )
+
+    def reserve(self, session: Session) -> None:
+        """Let the disk allocate what it will need.  Raises Unavailable: there is no space."""
+        assert self.survey is not None
+        session.reserve(self.survey, self.target)
+
+    def write(self, reads: Reads, check: Callable[[], None]) -> Json | None:
+        """Write all that differs and flush it; return why that failed, None if it did not.
+
+        Raises:
+            Unavailable: nothing is wrong with the disk; it may be tried again.
+        """
+        first, self._tried = not self._tried and self.survey is not None, True
+        fetched = self._around.progress.fetched(self.ordinal)
+        try:
+            done = reads.rewrite(
+                self._held,
+                self.wanted,
+                self.target,
+                after=0 if self.survey is not None else self.mark,
+                on_mark=self._marked,
+                expect=first,
+                progress=lambda progress: self._around.progress.writing(self.ordinal, progress, fetched),
+                check=check,
+            )
+        except RecordsUnavailable:
+            raise
+        except ResteadError as error:
+            if isinstance(error, Unavailable) and not self.target.failed:
+                raise  # the store did not answer: the disk itself can be written again
+            return failure_json(error, "where")
+        self._proven = done.proven
         return None
 
-    def _reads(self) -> Sequence[ManifestId]:
-        return [_manifest(volume) for volume in self._plan.volumes]
+    def prove(self, reads: Reads, check: Callable[[], None]) -> Json | None:
+        """Return None if every byte is proven, reading the disk again where it takes that; else what is wrong."""
+        if self._proven and not self._around.restore.request.readback:
+            return None
+        try:
+            self._reread(reads, self.wanted, check)
+        except Damaged as error:
+            self.mark = 0
+            return failure_json(error, "where")
+        return None
 
-    def _move(self, ordinal: int, event: Event, **changes: Any) -> None:
-        self._run.record(lambda tx: restores.move_volume(tx, self._id, ordinal, event, **changes))
+    def release(self, reads: Reads, *, back: bool = False) -> None:
+        """Give back the space of what has become zero."""
+        if self._target is not None and not self._target.failed:
+            have, want = (self.wanted, self._held) if back else (self._held, self.wanted)
+            reads.release(have, want, self._target)
 
-    def _progress(self, ordinal: int, progress: Progress) -> None:
-        self._now = self.tally.plus(progress.count)
-        self._meter.update(ordinal, progress.done)
+    # ------------------------------------------------------------------ back
 
-    def _told(self, reading: Reading) -> None:
-        percent = min(reading.percent, 99)
-        stats = stats_of(self._now, self._total, reading)
+    def put_back(self, reads: Reads) -> None:
+        """Make the disk hold what it held before, flushed and proven.
 
-        def note(tx: Transaction) -> None:
-            restores.progress(tx, self._id, percent, stats, self._meter.percents())
-            backups.progress(tx, self._plan.backup_id, percent)
-
-        self._run.record(note)
-        if reading.moved:
-            self._run.tell(Told.PROGRESS, self._id, done=reading.done, total=reading.total, percent=percent,
-                           bytes_per_second=reading.bytes_per_second, seconds_left=reading.seconds_left)  # fmt: skip
-
-
-def stats_of(tally: Tally, total: int, reading: Reading) -> RestoreStats:
-    return RestoreStats(
-        total=total,
-        kept=tally.kept,
-        written=tally.written,
-        zeroed=tally.zeroed,
-        fetched=tally.fetched,
-        verified=tally.verified,
-        seconds_left=reading.seconds_left,
-        bytes_per_second=reading.bytes_per_second,
-    )
-
-
-def failure_json(error: ResteadError) -> Json:
-    """Return an error as a run's journal keeps it."""
-    return {"code": error.code.value, "message": error.message, "lost": getattr(error, "ranges", ())}
-
-
-def _manifest(volume: PlannedVolume) -> ManifestId:
-    assert volume.source.manifest is not None  # an available backup has one for each disk
-    return volume.source.manifest
-
-
-def _check_size(volume: PlannedVolume, size: int) -> None:
-    """The disk may have changed since the restore was accepted."""
-    if size < volume.source.size:
-        raise InvalidRequest(
-            f"disk {volume.target.id} holds {size} bytes now, disk backup {volume.source.id} needs "
-            f"{volume.source.size}",
-            code=Code.TARGET_TOO_SMALL,
+        Raises:
+            Damaged: what it held is lost in the repository, or it does not hold it though it was written.
+            Unavailable, NotFound: the disk or the store does not answer; it may be tried again.
+        """
+        check, self._back, self.mark = self._around.watch.check_lease, True, 0
+        if self._target is None or self._target.failed:
+            self._doubtful = True
+            self.open()
+        done = reads.rewrite(
+            self.wanted,
+            self._held,
+            self.target,
+            on_mark=self._marked_back,
+            blind=self._doubtful,
+            progress=lambda progress: self._around.progress.put_back(self.ordinal, progress),
+            check=check,
         )
+        if done.proven and not self._doubtful:
+            return
+        try:
+            self._reread(reads, self._held, check)
+        except Damaged:
+            self._heal(check)
+
+    def doubtful(self) -> Ranges:
+        """Return (offset, length) of what may not hold what it should: all behind what is done and flushed."""
+        size = self._volume.target.size if self._target is None else self._target.size
+        start = 0 if self._target is not None and self._target.failed else self.mark
+        return ((start, size - start),) if start < size else ()
+
+    @property
+    def _held(self) -> Held:
+        """What stood there before the restore."""
+        held = self.survey or self.before
+        assert held is not None, "a disk is written before it is known what it held"
+        return held
+
+    def _heal(self, check: Callable[[], None]) -> None:
+        """Compare all of the disk with what it held, and write what differs: somebody else has written there."""
+        around, before = self._around, self._saved()
+        with around.repository.session(around.run.project_id, label=around.run.claim.run_id, reads=[before]) as session:
+            now = session.survey(self.target, before, description=self._description(), keep=False, check=check)
+            session.rewrite(now, before, self.target, check=check)
+            self._reread(session, before, check)
+
+    def _saved(self) -> ManifestId:
+        assert self.before is not None, "nothing was saved"
+        return self.before
+
+    def _reread(self, reads: Reads, held: Held, check: Callable[[], None]) -> None:
+        reads.reread(
+            held,
+            self.target,
+            progress=lambda progress: self._around.progress.rereading(self.ordinal, progress),
+            check=check,
+        )
+
+    def _marked(self, offset: int) -> None:
+        around = self._around
+        around.run.record(lambda tx: restores.mark(tx, around.id, self.ordinal, offset))
+        self.mark = offset
+
+    def _marked_back(self, offset: int) -> None:
+        self.mark = offset
+
+    def _description(self) -> DiskDescription:
+        return DiskDescription(
+            role="system" if self._volume.target.bootable else "data",
+            taken_at=datetime.now(UTC),
+            consistency=Consistency.OFFLINE.value,
+            server={**plain(self._around.plan.server), "disk": self._volume.target.id},
+        )
+
+
+def failure_json(error: ResteadError, ranges: str = "lost") -> Json:
+    """Return an error as a run's journal keeps it.
+
+    *ranges*: what those of a Damaged are: `lost` in the repository, or `where` on the disk something was found.
+    """
+    return {"code": error.code.value, "message": error.message, ranges: list(getattr(error, "ranges", ()))}

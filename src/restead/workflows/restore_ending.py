@@ -1,47 +1,131 @@
-"""The last transaction of a restore: what became of each disk, of the server, of the backup."""
+"""The transactions that decide a restore: what became of each disk, of the server, of the backup."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from restead.domain.backup import Backup, Failure
 from restead.domain.errors import Code
-from restead.domain.restore import Restore, RestorePlan
-from restead.domain.states import Event, VolumeOutcome
+from restead.domain.restore import Restore, RestorePlan, RestoreStats
+from restead.domain.states import Event, RestorePhase, VolumeOutcome
 from restead.records import Transaction, backups, restores
 
 Json = dict[str, Any]
+Ranges = Sequence[tuple[int, int]]
 _MOST_NAMED = 10  # ranges that a sentence names
+_FORWARD = (RestorePhase.WRITING, RestorePhase.PROVING)
 
 
-def end_restore(tx: Transaction, *, restore: Restore, plan: RestorePlan, result: Json, server: Json | None) -> None:
-    """Write how a restore ended.
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a restore is given up."""
 
-    *result*: what its disks came to (`failure`, None if none failed; `tally`).  *server*: why the server has not
-    the power state it should, None if it has.
+    failure: Failure
+    ordinal: int | None = None  # the disk it began with, None: none of them
+
+
+def trouble(failed: Json, ordinal: int | None, plan: RestorePlan) -> Trouble:
+    """Return what a step of a restore failed with, with the byte ranges it is about, for people."""
+    message = str(failed["message"])
+    if ordinal is not None:
+        volume = plan.volumes[ordinal]
+        if failed.get("lost"):
+            lost = _named(failed["lost"])
+            message = f"bytes {lost} of disk backup {volume.source.id} are damaged in the repository: {message}"
+        elif failed.get("where"):
+            message = f"bytes {_named(failed['where'])} of disk {volume.target.id}: {message}"
+    return Trouble(Failure(Code(failed["code"]), message), ordinal)
+
+
+def _named(ranges: Ranges) -> str:
+    named = ", ".join(f"{offset} to {offset + length}" for offset, length in ranges[:_MOST_NAMED])
+    return named + (f" and {len(ranges) - _MOST_NAMED} more ranges" if len(ranges) > _MOST_NAMED else "")
+
+
+def settle_restored(tx: Transaction, restore: Restore, stats: RestoreStats) -> None:
+    """All disks hold the backup, flushed and proven."""
+    for ordinal, volume in enumerate(restores.restore(tx, restore.project_id, restore.id).volumes):
+        if volume.outcome is VolumeOutcome.WAITING:  # all of it was right: nothing was ever written to it
+            restores.move_volume(tx, restore.id, ordinal, Event.BEGIN)
+        restores.move_volume(tx, restore.id, ordinal, Event.RESTORED, progress=100)
+    restores.advance(tx, restore.id, Event.SETTLE, stats=stats, progress=100)
+
+
+def turn_back(tx: Transaction, restore: Restore, why: Trouble) -> None:
+    """From here on nothing is written but what stood there before."""
+    restores.advance(tx, restore.id, Event.PUT_BACK, failure=why.failure)
+    if why.ordinal is not None:
+        restores.note(tx, restore.id, why.ordinal, why.failure.message)
+
+
+def settle_untouched(tx: Transaction, restore: Restore, plan: RestorePlan, why: Trouble) -> None:
+    """No disk was written to."""
+    for ordinal in range(len(restore.volumes)):
+        restores.move_volume(tx, restore.id, ordinal, Event.LEFT_ALONE, reason=_reason(plan, why, ordinal))
+    restores.advance(tx, restore.id, Event.SETTLE, failure=why.failure)
+
+
+def settle_undone(
+    tx: Transaction, restore: Restore, plan: RestorePlan, why: Trouble, broken: Mapping[int, tuple[str, Ranges]]
+) -> None:
+    """Every disk that was written to was put back, but those that are *broken*: why, and what is doubtful on them.
+
+    One of them on which nothing is doubtful holds the backup.
     """
-    failed = result["failure"]
-    if failed is not None:
-        failed = {**failed, "message": _for_people(failed, plan)}
-        _end_volumes(tx, restore, plan, failed)
-    reason = failed or server
-    failure = None if reason is None else Failure(Code(reason["code"]), reason["message"])
+    for ordinal, volume in enumerate(restores.restore(tx, restore.project_id, restore.id).volumes):
+        reason = volume.reason or _reason(plan, why, ordinal)
+        if volume.outcome is VolumeOutcome.WAITING:
+            restores.move_volume(tx, restore.id, ordinal, Event.LEFT_ALONE, reason=reason)
+        elif ordinal in broken and not broken[ordinal][1]:
+            restores.move_volume(tx, restore.id, ordinal, Event.RESTORED, progress=100)
+        elif ordinal in broken:
+            message, ranges = broken[ordinal]
+            reason = f"{reason}; {message}" if message else reason
+            restores.move_volume(tx, restore.id, ordinal, Event.FAILED, reason=reason, ranges=tuple(ranges))
+        else:
+            reason = f"{reason}; put back to what it held before"
+            restores.move_volume(tx, restore.id, ordinal, Event.PUT_BACK, reason=reason, progress=100)
+    restores.advance(tx, restore.id, Event.SETTLE, failure=why.failure)
+
+
+def settle_failed(tx: Transaction, restore: Restore, failure: Failure) -> None:
+    """Something failed that nobody foresaw: turn back, or, where that is not possible, say what is doubtful."""
+    plan, why = restores.plan(tx, restore.id), Trouble(failure)
+    if restore.phase in _FORWARD and restore.session is not None:
+        turn_back(tx, restore, why)
+        return
+    volumes = restore.volumes
+    broken = {at: ("", [(0, volume.target_size)]) for at, volume in enumerate(volumes)
+              if volume.outcome is not VolumeOutcome.WAITING}  # fmt: skip
+    settle_undone(tx, restore, plan, Trouble(restore.failure or failure), broken)
+
+
+def end_restore(tx: Transaction, *, restore: Restore, plan: RestorePlan, server: Json | None) -> Mapping[str, object]:
+    """Write how a restore ended, whose disks are settled; return the numbers of its last event.
+
+    *server*: why the server has not the power state it should, None if it has.
+    """
+    reason = None if server is None else Failure(Code(server["code"]), server["message"])
+    failure = restore.failure or reason
     event = Event.RESTORED if failure is None else Event.FAILED
-    restores.move(tx, restore.id, event, lambda row: _ended(tx, row, result, server, failure))
+    ended = restores.move(tx, restore.id, event, lambda row: _ended(tx, row, reason, failure))
     backups.move(tx, plan.backup_id, event, lambda row: _released(row, failure))
+    stats = ended.stats
+    return {
+        "status": ended.state.value,
+        **{name: getattr(stats, name) for name in ("kept", "fetched", "written", "zeroed", "saved", "verified")},
+        "bytes_per_second": stats.bytes_per_second,
+        "seconds": round((tx.now - ended.created_at).total_seconds(), 3),
+    }
 
 
-def _ended(tx: Transaction, row: Restore, result: Json, server: Json | None, failure: Failure | None) -> Restore:
-    tally = result["tally"]
-    stats = replace(row.stats, seconds_left=None)
-    if tally is not None:
-        stats = replace(stats, **tally, bytes_per_second=result["bytes_per_second"])
+def _ended(tx: Transaction, row: Restore, server: Failure | None, failure: Failure | None) -> Restore:
     return replace(
         row,
         finished_at=tx.now,
-        progress=100 if result["failure"] is None else row.progress,
-        server_reason="" if server is None else server["message"],
+        server_reason="" if server is None else server.message,
         failure=failure,
-        stats=stats,
+        stats=replace(row.stats, seconds_left=None),
     )
 
 
@@ -49,35 +133,7 @@ def _released(row: Backup, failure: Failure | None) -> Backup:
     return replace(row, progress=100, failed_operation="" if failure is None else "restore", failure=failure)
 
 
-def _end_volumes(tx: Transaction, restore: Restore, plan: RestorePlan, failed: Json) -> None:
-    """Give each disk that was not restored its last outcome."""
-    culprit = failed.get("ordinal")
-    for ordinal, volume in enumerate(restores.restore(tx, restore.project_id, restore.id).volumes):
-        if volume.outcome is VolumeOutcome.RESTORED:
-            continue
-        untouched = volume.outcome is VolumeOutcome.WAITING
-        if ordinal == culprit or culprit is None:
-            reason = failed["message"]
-        else:
-            reason = f"not restored, because disk {plan.volumes[culprit].target.id} failed"
-        # What an earlier attempt has left is not known range by range: then all of the disk is doubtful.
-        ranges = failed.get("ranges") if ordinal == culprit else None
-        restores.move_volume(
-            tx,
-            restore.id,
-            ordinal,
-            Event.LEFT_ALONE if untouched else Event.FAILED,
-            reason=reason,
-            ranges=() if untouched else tuple(tuple(r) for r in ranges or [(0, volume.target_size)]),
-        )
-
-
-def _for_people(failed: Json, plan: RestorePlan) -> str:
-    """Return the failure's message, with the byte ranges of the backup that are lost."""
-    lost, ordinal = failed.get("lost"), failed.get("ordinal")
-    if not lost or ordinal is None:
-        return str(failed["message"])
-    named = ", ".join(f"{offset} to {offset + length}" for offset, length in lost[:_MOST_NAMED])
-    more = f" and {len(lost) - _MOST_NAMED} more ranges" if len(lost) > _MOST_NAMED else ""
-    backup = plan.volumes[ordinal].source.id
-    return f"bytes {named}{more} of disk backup {backup} are damaged in the repository: {failed['message']}"
+def _reason(plan: RestorePlan, why: Trouble, ordinal: int) -> str:
+    if why.ordinal in (None, ordinal):
+        return why.failure.message
+    return f"not restored, because disk {plan.volumes[why.ordinal or 0].target.id} failed"

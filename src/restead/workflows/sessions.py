@@ -18,13 +18,24 @@ def end_dead_sessions(records: Records, repository: Repository, run_id: RunId) -
     """
     try:
         for session in list(repository.log.refresh().sessions.values()):
-            if session.open and (session.label == run_id or _is_done(records, session.label)):
-                repository.end(session.number)
-                log.info("session of a run that is over was still open", session=session.number, label=session.label)
+            if (session.open or session.pins) and (session.label == run_id or _is_done(records, session.label)):
+                repository.end(session.number, unpin=True)
+                log.info("session of a run that is over was still there", session=session.number, label=session.label)
     except RecordsUnavailable:
         raise
     except ResteadError as error:
         log.warning("sessions stay open for now", reason=error.message, detail=error.detail)
+
+
+def drop_sessions(repository: Repository, run_id: RunId) -> None:
+    """Undo all that earlier lives of a run, or earlier tries of this one, have done in the repository.
+
+    Only while no row tells of what they have committed.
+    """
+    for session in repository.sessions(run_id):
+        repository.end(session.number, unpin=True)
+        if session.manifests:
+            repository.delete(session.manifests)
 
 
 def _is_done(records: Records, label: str) -> bool:

@@ -1,6 +1,6 @@
 """What a workflow is to the engine, and what a run is to a workflow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from restead.domain.backup import Failure
@@ -9,8 +9,8 @@ from restead.domain.run import Claim
 from restead.ports import Run
 from restead.records import Transaction
 
-Ending = Callable[[Transaction], None]
-"""What a run's last transaction does.  The engine ends the run in the same transaction."""
+Ending = Callable[[Transaction], Mapping[str, object] | None]
+"""What a run's last transaction does; it returns the numbers of the last event.  The engine ends the run in it, too."""
 
 
 class DurableRun(Run, Protocol):
@@ -42,6 +42,9 @@ class Story(Protocol):
         """
         ...
 
-    def failed(self, run: DurableRun, failure: Failure) -> Ending:
-        """Return what ends a run that raised: the subject fails, with a reason, and nothing stays open."""
+    def failed(self, run: DurableRun, failure: Failure) -> Ending | None:
+        """Return what ends a run that raised: the subject fails, with a reason, and nothing stays open.
+
+        None: there is work to be done before that, and the run is told again.  It must have come nearer to its end.
+        """
         ...

@@ -1,27 +1,35 @@
-"""A target disk, watched: no write without a lease, and it is known what has been written."""
+"""A target disk, watched: no write without a lease, none before a row says so, none faster than allowed."""
 
 import threading
 from collections.abc import Callable, Iterator
 
-from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
-from restead.ports import BlockTarget, Buffer
+from restead.ports import BlockTarget, Buffer, KeepsSpace, ReadsPastCaches
 
-_MOST_RANGES = 1000  # what a row and an answer can carry
+_PIECE = 1 << 20  # bytes of zeroes written at once where a disk cannot keep space by itself
 
 
 class WatchedTarget:
-    """A BlockTarget that asks *check* before each write and calls *first* once before the very first.
+    """A BlockTarget, with KeepsSpace and ReadsPastCaches as well as its disk can, that keeps the rules of a restore.
 
-    *first* makes it durable that the disk is being written: a disk that no row says so of holds what it held.
+    *check* is asked before each write, *spend* before bytes are read or written.  *first* is called once before the
+    very first write: it makes it durable that the disk is being written.  A disk that no row says so of holds what it
+    held.
     """
 
-    def __init__(self, target: BlockTarget, *, check: Callable[[], None], first: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        target: BlockTarget,
+        *,
+        check: Callable[[], None],
+        first: Callable[[], None],
+        spend: Callable[[int], None],
+    ) -> None:
         self._target = target
         self._check = check
         self._first = first
+        self._spend = spend
         self._lock = threading.Lock()
-        self._written: list[tuple[int, int]] = []  # (offset, end), sorted, apart
         self.begun = False
         self.failed = False  # a write or a flush did not succeed: nothing is known of the disk
 
@@ -30,37 +38,51 @@ class WatchedTarget:
         return self._target.size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._spend(buffer.nbytes)
         self._target.read_into(offset, buffer)
+
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        self._spend(buffer.nbytes)
+        if isinstance(self._target, ReadsPastCaches):
+            self._target.reread_into(offset, buffer)
+        else:
+            self._target.read_into(offset, buffer)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         return self._target.extents(offset, length)
 
     def write_at(self, offset: int, data: Buffer) -> None:
-        self._before_write()
+        self._before_write(memoryview(data).nbytes)
         self._attempt(lambda: self._target.write_at(offset, data))
-        self._note(offset, memoryview(data).nbytes)
 
     def zero_at(self, offset: int, length: int) -> None:
-        self._before_write()
+        self._before_write(0)
         self._attempt(lambda: self._target.zero_at(offset, length))
-        self._note(offset, length)
+
+    def blank_at(self, offset: int, length: int) -> None:
+        if not isinstance(self._target, KeepsSpace):
+            for at in range(offset, offset + length, _PIECE):
+                self.write_at(at, bytes(min(_PIECE, offset + length - at)))
+            return
+        disk = self._target
+        self._before_write(0)
+        self._attempt(lambda: disk.blank_at(offset, length))
+
+    def reserve(self, offset: int, length: int) -> None:
+        self._check()
+        if isinstance(self._target, KeepsSpace):
+            self._target.reserve(offset, length)
+
+    def punch(self, offset: int, length: int) -> None:
+        if isinstance(self._target, KeepsSpace):
+            self._target.punch(offset, length)
 
     def flush(self) -> None:
         self._attempt(self._target.flush)
 
-    def doubtful(self) -> tuple[tuple[int, int], ...]:
-        """Return (offset, length) of what may not hold what it should: all that was not written and flushed."""
-        if not self.failed:
-            try:
-                self.flush()
-            except Unavailable:
-                pass  # then all of it is doubtful, which `failed` says now
-        if self.failed:
-            return ((0, self.size),)
-        return _gaps(self._written, self.size)
-
-    def _before_write(self) -> None:
-        self._check()
+    def _before_write(self, length: int) -> None:
+        self._spend(length)
+        self._check()  # after the waiting: a lease may have been lost in it
         if not self.begun:
             with self._lock:
                 if not self.begun:
@@ -73,24 +95,3 @@ class WatchedTarget:
         except BaseException:
             self.failed = True
             raise
-
-    def _note(self, offset: int, length: int) -> None:
-        with self._lock:
-            self._written = _joined(self._written, offset, offset + length)
-
-
-def _joined(stretches: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
-    """Return sorted stretches that are apart, with one more.  Few at a time: writers go along the disk together."""
-    apart = [stretch for stretch in stretches if stretch[1] < start or stretch[0] > end]
-    touching = [stretch for stretch in stretches if not (stretch[1] < start or stretch[0] > end)]
-    joined = (min([start, *(s for s, _ in touching)]), max([end, *(e for _, e in touching)]))
-    return sorted([*apart, joined])
-
-
-def _gaps(stretches: list[tuple[int, int]], size: int) -> tuple[tuple[int, int], ...]:
-    edges = [0, *(edge for stretch in stretches for edge in stretch), size]
-    gaps = [(start, end - start) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
-    if len(gaps) > _MOST_RANGES:
-        start = gaps[_MOST_RANGES - 1][0]
-        gaps[_MOST_RANGES - 1 :] = [(start, size - start)]
-    return tuple(gaps)

@@ -1,0 +1,59 @@
+"""What a restore would change, found by reading its disks; nothing is changed and nothing of them is stored."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from restead.domain.errors import ResteadError
+from restead.domain.ids import ManifestId, ProjectId
+from restead.domain.restore import Comparison, PlannedVolume, RestorePlan
+from restead.ports import BlockTarget, Consistency, Volumes
+from restead.records import utc_now
+from restead.repository import DiskDescription, Repository, Session
+
+_LABEL = "plan"  # of sessions that live no longer than a request
+
+
+class Comparer:
+    """Compares the disks of a plan, in the calling thread."""
+
+    def __init__(self, repository: Repository, volumes: Volumes) -> None:
+        self._repository = repository
+        self._volumes = volumes
+
+    def __call__(self, project_id: ProjectId, plan: RestorePlan) -> Sequence[Comparison]:
+        """Return what is to be done to each disk, in the plan's order.
+
+        Nobody else can write to the disks meanwhile.
+
+        Raises:
+            Unavailable, NotFound: a disk is in use, or gone.
+            Damaged: some of what is wanted is lost or damaged.
+        """
+        wanted = list(dict.fromkeys(_manifest(volume) for volume in plan.volumes))
+        with ExitStack() as held:
+            targets = [
+                held.enter_context(self._volumes.open_target(project_id, plan.server.id, volume.target.id))
+                for volume in plan.volumes
+            ]
+            session = held.enter_context(self._repository.session(project_id, label=_LABEL, reads=wanted))
+            return [_compared(session, *each) for each in zip(plan.volumes, targets, strict=True)]
+
+    def end_dead_sessions(self) -> None:
+        """End what plans have left open that died with their process.  Only while none is being made."""
+        try:
+            for session in self._repository.sessions(_LABEL):
+                self._repository.end(session.number)
+        except ResteadError:
+            pass  # the next start does it
+
+
+def _compared(session: Session, volume: PlannedVolume, target: BlockTarget) -> Comparison:
+    about = DiskDescription("data", utc_now(), Consistency.OFFLINE.value)
+    survey = session.survey(target, _manifest(volume), description=about, keep=False)
+    count = session.check_wanted(survey, target, compare=True)
+    return Comparison(kept=count.kept, to_write=count.written, to_zero=count.zero, to_save=survey.count.new)
+
+
+def _manifest(volume: PlannedVolume) -> ManifestId:
+    assert volume.source.manifest is not None  # an available backup has one for each disk
+    return volume.source.manifest

@@ -1,0 +1,177 @@
+"""How far a restore is: what is still to be compared and written on all disks, folded into few rows and events."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from restead.domain.restore import RestoreStats
+from restead.repository import Progress
+
+_SECONDS = 1.0  # *told* is called at most once in this time
+
+
+@dataclass(slots=True)
+class _Work:
+    """What there is to do on one disk, in bytes, and how much of it is done."""
+
+    size: int  # of the disk
+    compared: int = 0
+    differing: int | None = None  # None: not known before all is compared
+    new: int = 0  # found so far that surely differs
+    checked: int = 0
+    written: int = 0
+    reread: int = 0
+    to_reread: int = 0
+    to_compare: int = 0
+
+    @property
+    def total(self) -> int:
+        """What is to be done on it, expected where it is not known yet."""
+        differing = self.differing
+        if differing is None:
+            differing = self.new * self.size // self.compared if self.compared else 0
+        return self.to_compare + 2 * differing + self.to_reread  # what differs is fetched and checked, then written
+
+    @property
+    def done(self) -> int:
+        return min(self.total, self.compared + self.checked + self.written + self.reread)
+
+    @property
+    def percent(self) -> int:
+        return self.done * 100 // self.total if self.total else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far all disks are."""
+
+    done: int
+    total: int
+    percent: int  # of a restore that goes forward it never falls
+    percents: Sequence[int]  # for each disk
+    stats: RestoreStats
+    moved: bool  # whether the percentage is another than at the last reading: worth an event
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What has been done to one disk by this life of the run."""
+
+    written: int = 0
+    zeroed: int = 0
+    fetched: int = 0
+    saved: int = 0
+
+
+@dataclass
+class RestoreProgress:
+    """Adds up what the disks of one restore report, from any thread, and tells *told* now and then."""
+
+    sizes: Sequence[int]  # of the target disks
+    before: RestoreStats  # what earlier lives of the run have done
+    told: Callable[[Reading], None]
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._works = [_Work(size) for size in self.sizes]
+        self._counted = [_Counted() for _ in self.sizes]
+        self._lock = threading.Lock()
+        self._next = self.began + _SECONDS
+        self._percent = -1
+        self._highest = 0
+
+    def comparing(self, ordinal: int, progress: Progress) -> None:
+        work = self._works[ordinal]
+        work.to_compare = work.size
+        work.compared, work.new = progress.done, progress.count.new
+        self._tell()
+
+    def compared(self, ordinal: int, differing: int, saved: int) -> None:
+        """Say that a disk is compared: so many bytes of it differ, and so many were new to the repository."""
+        work = self._works[ordinal]
+        work.to_compare = work.compared = work.size
+        work.differing = differing
+        self._counted[ordinal].saved = saved
+
+    def checking(self, ordinal: int, progress: Progress) -> None:
+        work = self._works[ordinal]
+        work.checked = _share(progress, work.differing)
+        self._counted[ordinal].fetched = progress.count.read
+        self._tell()
+
+    def taken_up(self, ordinal: int) -> None:
+        """Say that an earlier life has compared a disk, and that this one goes on writing."""
+        work = self._works[ordinal]
+        work.differing = work.checked = work.size
+
+    def writing(self, ordinal: int, progress: Progress, fetched_before: int = 0) -> None:
+        work, counted = self._works[ordinal], self._counted[ordinal]
+        work.written = _share(progress, work.differing)
+        counted.written, counted.zeroed = progress.count.written, progress.count.zero
+        counted.fetched = fetched_before + progress.count.read
+        self._tell()
+
+    def rereading(self, ordinal: int, progress: Progress) -> None:
+        work = self._works[ordinal]
+        work.to_reread, work.reread = work.size, progress.done
+        self._tell()
+
+    def fetched(self, ordinal: int) -> int:
+        """Return the bytes of the repository read for a disk so far."""
+        return self._counted[ordinal].fetched
+
+    def putting_back(self) -> None:
+        """Begin anew: from here on what is told is how far putting back is."""
+        for work in self._works:
+            work.to_compare = work.compared = work.checked = work.written = work.to_reread = work.reread = 0
+            work.differing = work.size // 2  # of two times the half: each byte once
+        self._highest, self._percent = 0, -1
+        self.began = time.monotonic()
+
+    def put_back(self, ordinal: int, progress: Progress) -> None:
+        self._works[ordinal].written = progress.done
+        self._tell()
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.began, 1e-6)
+
+    def reading(self) -> Reading:
+        done, total = sum(work.done for work in self._works), sum(work.total for work in self._works)
+        rate = int(done / self.seconds)
+        left = -(-(total - done) // rate) if rate else None
+        self._highest = max(self._highest, done * 100 // total if total else 0)
+        stats = replace(self._stats(), seconds_left=left, bytes_per_second=rate)
+        percents = [work.percent for work in self._works]
+        return Reading(done, total, min(self._highest, 99), percents, stats, self._highest != self._percent)
+
+    def _stats(self) -> RestoreStats:
+        before = self.before
+        written = before.written + sum(one.written for one in self._counted)
+        zeroed = before.zeroed + sum(one.zeroed for one in self._counted)
+        return replace(
+            before,
+            kept=sum(work.size - work.differing for work in self._works if work.differing is not None),
+            written=written,
+            zeroed=zeroed,
+            fetched=before.fetched + sum(one.fetched for one in self._counted),
+            saved=before.saved + sum(one.saved for one in self._counted),
+        )
+
+    def _tell(self) -> None:
+        if time.monotonic() < self._next or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._next = time.monotonic() + _SECONDS
+            reading = self.reading()
+            self.told(reading)
+            self._percent = self._highest
+        finally:
+            self._lock.release()
+
+
+def _share(progress: Progress, differing: int | None) -> int:
+    """Return how much of what differs a disk's progress stands for: it counts what is passed over, too."""
+    whole = differing or 0
+    return progress.done * whole // progress.total if progress.total else whole
