@@ -28,6 +28,11 @@ def _flag(value: object) -> object:
     return _TEXTS.get(value, value) if isinstance(value, str) else value
 
 
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is the integer 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _trimmed(value: object) -> object:
     return value.strip(" ") if isinstance(value, str) else value
 
@@ -155,7 +160,7 @@ class UndoShape(Shape):
 class ThrottleShape(Shape):
     """How fast restores may read and write disks; 0, or left out: as fast as they can."""
 
-    bytes_per_second: Annotated[int, Field(ge=0, le=_FASTEST)] | None = None
+    bytes_per_second: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_FASTEST)] | None = None
 
 
 class RestoreAction(Shape):

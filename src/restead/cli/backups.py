@@ -7,8 +7,8 @@ import typer
 from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
-from restead.cli.show import facts, on_terminal, print_json, size, table, when
-from restead.cli.wiring import Exit, Json, fail, group, over_http, say
+from restead.cli.show import facts, print_json, size, table, when
+from restead.cli.wiring import Json, agree, group, over_http, say
 
 backups = group("backup", "List, show and delete backups.")
 checkpoints = group("checkpoint", "List and show runs of backups: one moment, one or more servers.")
@@ -76,11 +76,8 @@ def delete_backup(
     """Delete a backup. Other backups of the same disks are not harmed."""
     found = find.backup(client, backup)
     if not yes:
-        if not on_terminal():
-            raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
-        question = f"restead: delete backup {found['name']} of {found['extend_info']['resource_name']}, "
-        if not typer.confirm(f"{question}{when(found['protected_at'])} UTC?", err=True):
-            raise fail("nothing was changed", Exit.REFUSED)
+        question = f"delete backup {found['name']} of {found['extend_info']['resource_name']}, "
+        agree(f"{question}{when(found['protected_at'])} UTC?")
     client.delete(f"/providers/{PROVIDER}/checkpoints/{found['checkpoint_id']}", checkpoint_items=found["id"])
     say(f"backup {found['name']} ({found['id']}) is being deleted")
 

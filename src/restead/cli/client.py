@@ -1,9 +1,11 @@
 """Speaking to a running service: where it is, who we are, and what its answers mean as errors."""
 
+import json
 import ssl
 import stat
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import environ
 from typing import Any
@@ -78,24 +80,53 @@ class Client:
             answer = self._answer("GET", _below(links[0]["href"]))
             yield from answer[name]
 
+    def stream(self, path: str, after: int) -> Iterator[Json]:
+        """Yield the events of a story behind number *after* as they come, until the service ends the stream.
+
+        Raises:
+            Unavailable: no answer came, or the connection broke; what was yielded stays true.
+            NotFound, Forbidden, …: as the other calls.
+        """
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
+        whole = f"/v1/{self.address.project}{path}"
+        with self._reached(), self._http.stream("GET", whole, headers=headers) as response:
+            if not response.is_success:
+                response.read()
+                raise self._refusal(response)
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
     def _answer(self, method: str, path: str, **more: Any) -> Json:
         """Raises ResteadError's leaf for the status: Unavailable also where no answer comes."""
-        try:
+        with self._reached():
             response = self._http.request(method, path, **more)
-        except httpx2.TransportError as error:
-            raise Unavailable(
-                f"the service at {self.address.url} cannot be reached: {error or type(error).__name__}"
-            ) from error
+        if not response.is_success:
+            raise self._refusal(response)
+        return self._object(response)
+
+    def _refusal(self, response: httpx2.Response) -> ResteadError:
+        body = self._object(response)
+        kind = _ERRORS.get(response.status_code, ResteadError)
+        return kind(str(body.get("error_msg", response.reason_phrase)), detail=_reference(body, response))
+
+    def _object(self, response: httpx2.Response) -> Json:
         try:
             body = response.json()
         except ValueError:
             body = None
         if not isinstance(body, dict):
             raise ResteadError(f"the service at {self.address.url} answered {response.status_code} without JSON")
-        if response.is_success:
-            return body
-        kind = _ERRORS.get(response.status_code, ResteadError)
-        raise kind(str(body.get("error_msg", response.reason_phrase)), detail=_reference(body, response))
+        return body
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.TransportError as error:
+            raise Unavailable(
+                f"the service at {self.address.url} cannot be reached: {error or type(error).__name__}"
+            ) from error
 
 
 def _reference(body: Json, response: httpx2.Response) -> str:

@@ -9,7 +9,7 @@ from restead.domain.errors import InvalidRequest, NotFound
 
 def server(client: Client, name_or_id: str) -> Json:
     """Return the server.  Raises NotFound."""
-    found: Json = client.get(f"/servers/{_segment(name_or_id)}")["server"]
+    found: Json = client.get(f"/servers/{segment(name_or_id)}")["server"]
     return found
 
 
@@ -21,7 +21,7 @@ def backup(client: Client, name_or_id: str) -> Json:
         InvalidRequest: several have that name.
     """
     try:
-        found: Json = client.get(f"/checkpoint_items/{_segment(name_or_id)}")["checkpoint_item"]
+        found: Json = client.get(f"/checkpoint_items/{segment(name_or_id)}")["checkpoint_item"]
     except NotFound:
         pass
     else:
@@ -38,17 +38,17 @@ def backup(client: Client, name_or_id: str) -> Json:
 
 def checkpoint(client: Client, id: str) -> Json:
     """Return the checkpoint.  Raises NotFound."""
-    found: Json = client.get(f"/providers/{PROVIDER}/checkpoints/{_segment(id)}")["checkpoint"]
+    found: Json = client.get(f"/providers/{PROVIDER}/checkpoints/{segment(id)}")["checkpoint"]
     return found
 
 
 def restore(client: Client, id: str) -> Json:
     """Return the restore.  Raises NotFound."""
-    found: Json = client.get(f"/restores/{_segment(id)}")["restore"]
+    found: Json = client.get(f"/restores/{segment(id)}")["restore"]
     return found
 
 
-def _segment(text: str) -> str:
+def segment(text: str) -> str:
     """The text as one part of a path; what could leave it names nothing."""
     if not text or "/" in text or text in (".", ".."):
         raise NotFound(f"there is nothing with the id or name {text!r}")

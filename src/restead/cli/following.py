@@ -6,17 +6,27 @@ from typing import NoReturn
 from restead.cli.client import Client, Json
 from restead.cli.progress import Bar
 from restead.cli.show import seconds, size
-from restead.cli.waiting import restore_states
+from restead.cli.waiting import restore_events, restore_states
 from restead.cli.wiring import Exit, fail, say
+
+PHASES = {
+    "accepted": "accepted", "stopping": "stopping", "comparing": "comparing", "writing": "writing",
+    "proving": "proving", "putting_back": "putting back", "starting": "starting",
+}  # fmt: skip
+"""Event → what people call that phase; other events happen within one."""
 
 
 def follow(client: Client, restore: Json, title: str, *, as_json: bool) -> Json:
-    """Show the restore's progress and return it as it ended."""
+    """Show the restore's phases and progress, and return it as it ended."""
     try:
         with Bar(title, as_json=as_json) as bar:
+            phase, percent = "", 0
+            for event in restore_events(client, restore["id"]):
+                phase = PHASES.get(event["kind"], phase)
+                percent = event.get("percent", percent)
+                bar.show(percent, phase=phase, rate=event.get("bytes_per_second", 0), left=event.get("seconds_left"))
             for restore in restore_states(client, restore["id"]):  # noqa: B020  the newest state is the restore
-                stats = restore["stats"]
-                bar.show(restore["progress"], rate=stats["bytes_per_second"], left=stats["seconds_left"])
+                bar.show(restore["progress"], phase=phase)
     except KeyboardInterrupt:
         _leave(restore["id"])
     return restore
@@ -36,8 +46,11 @@ def tell_end(restore: Json) -> None:
         rate = f", {size(stats['bytes_per_second'])}/s" if stats["bytes_per_second"] else ""
         say(
             f"restored: {size(stats['total'])} in all, {size(stats['written'])} written, "
-            f"{size(stats['zeroed'])} zeroed, {size(stats['verified'])} proven{rate}{_took(restore)}"
+            f"{size(stats['zeroed'])} zeroed, {size(stats['kept'])} right already, "
+            f"{size(stats['verified'])} proven{rate}{_took(restore)}"
         )
+        if restore["safety_checkpoint_id"]:
+            say(f"what was overwritten is kept; bring it back with: restead restores undo {restore['id']}")
         return
     why = restore["fail_code"].get("Description", "see below")
     say(f"the restore failed: {why}")

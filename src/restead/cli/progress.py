@@ -31,6 +31,7 @@ class Bar:
             console=stderr,
             disable=as_json or not stderr.is_terminal,
         )
+        self._title = title
         self._task = self._progress.add_task(title, total=None, rate=0, left=None)
 
     def __enter__(self) -> "Bar":
@@ -42,11 +43,13 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def show(self, percent: int, *, rate: int = 0, left: int | None = None) -> None:
-        """Move to *percent*; *rate* is bytes per second, *left* seconds."""
+    def show(self, percent: int, *, phase: str = "", rate: int = 0, left: int | None = None) -> None:
+        """Move to *percent*; *phase* is what is being done, *rate* bytes per second, *left* seconds."""
         known = 100 if percent else None  # until then the bar says only that something goes on
-        self._progress.update(self._task, completed=percent, total=known, rate=rate, left=left)
-        line = {"progress": percent, "bytes_per_second": rate, "seconds_left": left}
+        title = f"{self._title}: {phase}" if phase else self._title
+        self._progress.update(self._task, description=title, completed=percent, total=known, rate=rate, left=left)
+        line: dict[str, Any] = {"progress": percent, "bytes_per_second": rate, "seconds_left": left}
+        line |= {"phase": phase} if phase else {}
         if self._as_json and line != self._last:
             print_json(line)
         self._last = line

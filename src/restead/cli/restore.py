@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,20 +12,29 @@ from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.following import follow, tell_end
-from restead.cli.show import count_of, on_terminal, print_json, size, when
-from restead.cli.wiring import Exit, Json, NoWait, fail, over_http, say, stderr
+from restead.cli.plan import show_plan
+from restead.cli.show import count_of, print_json, size, when
+from restead.cli.wiring import Exit, Json, NoWait, agree, over_http, say, stderr
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import same_id
 
+_SOURCE_KEYS = ("id", "source_volume_id", "source_volume_name")
+
+
+class Verify(StrEnum):
+    STREAM = "stream"
+    READBACK = "readback"
+
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Request:
     """What will be asked for, with what people need to see before they agree."""
 
     backup: Body
     server: Body
     pairs: tuple[tuple[Body, Body], ...]  # (disk backup, disk)
     power_on: bool
+    extensions: Body  # further parameters, only those that were asked for
 
     @property
     def body(self) -> Body:
@@ -37,6 +47,7 @@ class _Plan:
                     "checkpoint_item_id": self.backup["id"],
                     "power_on": self.power_on,
                     "targets": {"server_id": self.server["id"], "volumes": mappings},
+                    **self.extensions,
                 },
             }
         }
@@ -66,18 +77,41 @@ def restore(
             show_default=False,
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Restore only this disk of the backup, by id or name; repeat it for more.", metavar="BACKUP_DISK",
+            show_default=False,
+        ),
+    ] = None,
+    no_safety: Annotated[
+        bool, typer.Option("--no-safety", help="Do not keep what is overwritten: no rolling back, no undo.")
+    ] = False,
+    verify: Annotated[
+        Verify, typer.Option(help="stream: prove every byte on its way; readback: also read the disks again.")
+    ] = Verify.STREAM,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="With --plan: read the disks of a stopped server for exact numbers.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
     no_wait: NoWait = False,
     json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Restore a server's disks. What is on them now is overwritten. The restore's id is printed last."""
-    plan = _plan(client, backup, to, map or [], power_on)
-    _show(plan)
+    if compare and not plan:
+        raise typer.BadParameter("--compare goes with --plan")
+    request = _request(client, backup, to, map or [], only or [], power_on)
+    request.extensions.update(_extensions(no_safety=no_safety, verify=verify, compare=compare))
+    if plan:
+        _plan(client, request, compare=compare, as_json=json)
+        return
+    _show(request)
     if not yes:
-        _ask(len(plan.pairs))
-    found = client.post("/restores", plan.body)["restore"]
+        agree(f"overwrite {count_of(len(request.pairs), 'disk')}?")
+    found = client.post("/restores", request.body)["restore"]
     if not no_wait:
-        found = follow(client, found, f"restoring {plan.server['name']}", as_json=json)
+        found = follow(client, found, f"restoring {request.server['name']}", as_json=json)
     if json:
         print_json({"restore": found})
     else:
@@ -87,14 +121,35 @@ def restore(
         raise typer.Exit(Exit.FAILED)
 
 
-def _plan(client: Client, name: str, to: str, maps: Sequence[str], power_on: bool | None) -> _Plan:
+def _request(
+    client: Client, name: str, to: str, maps: Sequence[str], only: Sequence[str], power_on: bool | None
+) -> _Request:
     backup = find.backup(client, name)
     server = _target(client, backup, to)
     sources = backup["extend_info"]["volume_backups"]
     given = [_given(text, sources, server) for text in maps]
-    pairs = given or [(source, _disk_for(source, backup, server)) for source in sources]
+    wanted = [_only(text, sources, _SOURCE_KEYS, "the backup has") for text in only] or sources
+    pairs = [pair for pair in given if pair[0] in wanted] if given else [
+        (source, _disk_for(source, backup, server)) for source in wanted
+    ]  # fmt: skip
     running = server["status"] == "running"
-    return _Plan(backup, server, tuple(pairs), running if power_on is None else power_on)
+    extensions: Body = {"allow_partial": True} if only else {}
+    return _Request(backup, server, tuple(pairs), running if power_on is None else power_on, extensions)
+
+
+def _extensions(*, no_safety: bool, verify: Verify, compare: bool) -> Body:
+    """The parameters that are not as they are if nobody says anything."""
+    every = {"safety": (False, no_safety), "verify": (verify.value, verify is not Verify.STREAM),
+             "compare": (True, compare)}  # fmt: skip
+    return {name: value for name, (value, said) in every.items() if said}
+
+
+def _plan(client: Client, request: _Request, *, compare: bool, as_json: bool) -> None:
+    found = client.post("/restores/plan", request.body)["plan"]
+    if as_json:
+        print_json({"plan": found})
+    else:
+        show_plan(found, {disk["id"]: disk["name"] for _, disk in request.pairs}, compare=compare)
 
 
 def _target(client: Client, backup: Body, to: str) -> Body:
@@ -113,7 +168,7 @@ def _given(text: str, sources: Sequence[Body], server: Body) -> tuple[Body, Body
     one, equals, other = text.partition("=")
     if not equals:
         raise typer.BadParameter(f"--map {text!r} is not BACKUP_DISK=DISK")
-    source = _only(one, sources, ("id", "source_volume_id", "source_volume_name"), "the backup has")
+    source = _only(one, sources, _SOURCE_KEYS, "the backup has")
     return source, _only(other, server["volumes"], ("id", "name"), f"server {server['name']} has")
 
 
@@ -144,26 +199,21 @@ def _disk_for(source: Body, backup: Body, server: Body) -> Body:
     return fitting[0]
 
 
-def _show(plan: _Plan) -> None:
-    about, server = plan.backup["extend_info"], plan.server
+def _show(request: _Request) -> None:
+    about, server = request.backup["extend_info"], request.server
     say(
-        f"backup {plan.backup['name']} of server {about['resource_name']}, as it was at "
-        f"{when(plan.backup['protected_at'])} UTC"
+        f"backup {request.backup['name']} of server {about['resource_name']}, as it was at "
+        f"{when(request.backup['protected_at'])} UTC"
     )
     say(f"will be written over these disks of server {server['name']} ({server['id']}):")
-    for source, disk in plan.pairs:
+    for source, disk in request.pairs:
         stderr.print(
             Text(f"    {source['source_volume_name']} → {disk['name']}", "bold"),
             Text(f"{disk['id']}, {size(disk['size'])}", "dim"),
         )
     running = server["status"] == "running"
     before = "is stopped for it" if running else "is stopped"
-    after = "started afterwards" if plan.power_on else "stays stopped"
+    after = "started afterwards" if request.power_on else "stays stopped"
     say(f"the server {before} and {after}")
-
-
-def _ask(count: int) -> None:
-    if not on_terminal():
-        raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
-    if not typer.confirm(f"restead: overwrite {count_of(count, 'disk')}?", err=True):
-        raise fail("nothing was changed", Exit.REFUSED)
+    if "safety" in request.extensions:
+        say("what stands there now is NOT kept: this cannot be rolled back or undone")

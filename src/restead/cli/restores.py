@@ -7,12 +7,14 @@ import typer
 from restead.cli import find
 from restead.cli.client import Client
 from restead.cli.following import follow, tell_end
+from restead.cli.restore_actions import RestoreId, cancel, throttle, undo
 from restead.cli.show import facts, print_json, size, table, when
 from restead.cli.wiring import Exit, Json, group, over_http
 
-restores = group("restores", "List, show and watch restores.")
+restores = group("restores", "List, show, watch, cancel, undo and slow down restores.")
 
-_RestoreId = Annotated[str, typer.Argument(help="Id of the restore.", metavar="RESTORE")]
+for name, verb in {"cancel": cancel, "undo": undo, "throttle": throttle}.items():
+    restores.command(name)(verb)
 
 
 @restores.command("list")
@@ -40,7 +42,7 @@ def list_restores(
 
 @restores.command("show")
 @over_http
-def show(client: Client, restore: _RestoreId, json: Json = False) -> None:
+def show(client: Client, restore: RestoreId, json: Json = False) -> None:
     """Show one restore with its disks and numbers."""
     found = find.restore(client, restore)
     if json:
@@ -51,7 +53,9 @@ def show(client: Client, restore: _RestoreId, json: Json = False) -> None:
         [("id", found["id"]), ("status", found["status"]), ("progress", f"{found['progress']} %"),
          ("failed", found["fail_code"].get("Description", "")), ("created", when(found["created_at"])),
          ("finished", when(found["finished_at"])), ("backup", found["parameters"]["checkpoint_item_id"]),
-         ("server", found["parameters"]["targets"]["server_id"]), ("total", size(stats["total"])),
+         ("server", found["parameters"]["targets"]["server_id"]), ("undo of", found["undo_of"] or ""),
+         ("kept for undo in", found["safety_checkpoint_id"] or ""), ("total", size(stats["total"])),
+         ("right already", size(stats["kept"])), ("fetched", size(stats["fetched"])), ("saved", size(stats["saved"])),
          ("written", size(stats["written"])), ("zeroed", size(stats["zeroed"])), ("proven", size(stats["verified"]))]
     )  # fmt: skip
     print()
@@ -65,7 +69,7 @@ def show(client: Client, restore: _RestoreId, json: Json = False) -> None:
 
 @restores.command("watch")
 @over_http
-def watch(client: Client, restore: _RestoreId, json: Json = False) -> None:
+def watch(client: Client, restore: RestoreId, json: Json = False) -> None:
     """Follow a restore to its end; the exit code says how it ended."""
     found = follow(client, find.restore(client, restore), f"restore {restore[:8]}", as_json=json)
     if json:

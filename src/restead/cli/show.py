@@ -51,6 +51,11 @@ def count_of(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
+def say_rate(count: int) -> str:
+    """Return a limit of bytes per second for people; 0: none."""
+    return f"at most {size(count)}/s" if count else "as fast as it goes"
+
+
 def when(value: Any) -> str:
     """Return a time of the API or of the house for people, in UTC: `2026-03-02 10:15:30`."""
     if value is None:

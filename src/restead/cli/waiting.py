@@ -48,3 +48,26 @@ def backup_states(client: Client, id: str) -> Iterator[Json]:
 def restore_states(client: Client, id: str) -> Iterator[Json]:
     """Yield the restore until it has ended."""
     return states(lambda: client.get(f"/restores/{id}")["restore"], lambda each: each["status"] == "in_progress")
+
+
+def restore_events(client: Client, id: str) -> Iterator[Json]:
+    """Yield the events of a restore from the first to `end`, each once, also over breaks of the connection.
+
+    Raises:
+        Unavailable: there was no answer for a minute.
+    """
+    last, silent_since = 0, 0.0
+    while True:
+        try:
+            for event in client.stream(f"/restores/{id}/events", last):
+                last, silent_since = event["id"], 0.0
+                yield event
+                if event["kind"] == "end":
+                    return
+        except Unavailable as error:
+            if not silent_since:
+                silent_since = time.monotonic()
+                say(f"{error.message}; still waiting")
+            elif time.monotonic() - silent_since > _PATIENCE:
+                raise
+        time.sleep(_PAUSES[-1])

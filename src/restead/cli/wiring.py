@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from restead.cli.client import Client, open_client
 from restead.cli.doors import Doors, House
+from restead.cli.show import on_terminal
 from restead.domain.errors import (
     Damaged,
     Forbidden,
@@ -67,6 +68,14 @@ def fail(message: str, code: Exit) -> typer.Exit:
     """Tell why, and return what to raise."""
     stderr.print(Text("restead: ", "red") + Text(message))
     return typer.Exit(code)
+
+
+def agree(question: str) -> None:
+    """Return if somebody says yes.  Raises typer.Exit: nobody is there, or says no."""
+    if not on_terminal():
+        raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
+    if not typer.confirm(f"restead: {question}", err=True):
+        raise fail("nothing was changed", Exit.REFUSED)
 
 
 class Commands(TyperGroup):
