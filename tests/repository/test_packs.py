@@ -2,13 +2,14 @@
 
 import os
 import random
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from restead.domain.errors import Damaged
+from restead.domain.errors import Damaged, Unavailable
 from restead.domain.ids import ProjectId
 from restead.drivers.blobs.memory import MemoryBlobs
 from restead.repository.buffers import Aligned
@@ -162,6 +163,20 @@ def test_a_writer_that_is_closed_leaves_nothing(tmp_path: Path) -> None:
     writer.add(Kind.CHUNK, NAMES.chunk(b"x"), b"x")
     writer.close()
     assert writer.finish() + list(tmp_path.iterdir()) + list(store.list("")) == []
+
+
+def test_no_room_to_make_a_pack_is_unavailable_and_says_so(tmp_path: Path) -> None:
+    """A full disk is nothing that we have done wrong: the work may be tried again when there is space."""
+    writer = PackWriter(shelf(MemoryBlobs()), tmp_path, Press())
+    writer.add(Kind.CHUNK, NAMES.chunk(b"x"), b"x")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match=r"no room to make packs in: .* are there, 4216 more are wanted"):
+            writer.add(Kind.CHUNK, NAMES.chunk(THINGS[2]), THINGS[2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        writer.close()
 
 
 def test_names_depend_on_key_and_kind() -> None:

@@ -19,7 +19,7 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from restead.domain.errors import Damaged
+from restead.domain.errors import Damaged, Unavailable
 from restead.ports import BlobStore, ReadsIntoBuffers
 from restead.repository.chunk import Form, Press
 from restead.repository.seal import HEADER_SIZE, TAG_SIZE, Header, Kind, SealingKeys, derive_key, sealing_key
@@ -148,10 +148,18 @@ class PackWriter:
 
     def _write(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
-        written = os.write(self._fd, data)
-        while written < len(data):
-            written += os.write(self._fd, data[written:])
+        try:
+            written = os.write(self._fd, data)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError as error:
+            at = f"{self._offset} bytes of a pack are there, {len(data)} more are wanted"
+            raise Unavailable(f"no room to make packs in: {error.strerror} ({at})", detail=self._where()) from error
         self._offset += len(data)
+
+    def _where(self) -> str:
+        space = os.statvfs(self._scratch)
+        return f"{self._scratch} has {space.f_bavail * space.f_frsize} bytes free"
 
 
 class PackReader:

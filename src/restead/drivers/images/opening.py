@@ -46,7 +46,7 @@ def open_source(disk: DiskDefinition, guard: Guard, *, direct: bool) -> Iterator
         with _translated(disk):
             after = _mark_of(fd)
         if after != before:
-            raise Unavailable(f"disk {disk.id} was changed while it was read: size and time of change were "
+            raise Unavailable(f"disk {disk.id} was changed while it was read: size and times of change were "
                               f"{before}, are {after}")
     finally:
         os.close(fd)
@@ -198,9 +198,13 @@ def _changed(disk: DiskDefinition, backing: Backing, fd: int, size: int) -> str:
     return "" if left == size else f"went from {size} to {left} bytes"
 
 
-def _mark_of(fd: int) -> tuple[int, int]:
-    """Return what every write to a file changes: its size in bytes and its time of change in nanoseconds."""
-    return size_of(fd), os.fstat(fd).st_mtime_ns
+def _mark_of(fd: int) -> tuple[int, int, int]:
+    """Return what every write to a file changes: its size in bytes and its times of change in nanoseconds.
+
+    Programs put the first time back (`rsync --times`, `touch -r`); nobody can put back the second.
+    """
+    status = os.fstat(fd)
+    return size_of(fd), status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager
