@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.repository.restores import Case
-from tests.repository.sim_disk import SimDisk, differing_pieces
+from tests.repository.sim_disk import PIECE, SimDisk, differing_pieces
 
 from restead.repository import Reads
 
@@ -56,7 +56,7 @@ class Survivor:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.luck = random.Random(seed)
-        chunk_size = self.luck.choice([4096, 8192, 16384])
+        self.chunk_size = chunk_size = self.luck.choice([4096, 8192, 16384])
         size = self.luck.choice([0, 4096 * 15, 4096 * 24, 4096 * 40])
         self.case = Case(self.luck, folder, size=size or 100, behind=self.luck.choice([0, 0, 50_000]),
                          chunk_size=chunk_size)  # fmt: skip
@@ -74,7 +74,8 @@ class Survivor:
         self.states += 1
         back = go == self._back
         life = Life(self.luck, crash.medium, mark=0 if back and not begun else crash.mark)
-        needed = differing_pieces(crash.medium, self.case.before if back else self.case.wanted)
+        have, want = (self.case.wanted, self.case.before) if back else (self.case.before, self.case.wanted)
+        needed = differing_pieces(crash.medium, want, PIECE if any(have) else self.chunk_size)
         go(life)
         assert sum(length for _, length in life.disk.written) <= needed, "more was written than differs"
         if life.crashes and self.luck.random() < 0.3:

@@ -80,7 +80,7 @@ def forth_and_back(luck: random.Random, folder: Path) -> None:
         assert (told.read, told.written, told.zero, told.kept) == (
             done.count.read, done.count.written, done.count.zero, done.count.kept)  # fmt: skip
         written = sum(length for _, length in target.writes + target.blanked)
-        step = min(PIECE, house.repository.chunk_size)
+        step = min(PIECE, house.repository.chunk_size) if any(before) else house.repository.chunk_size
         assert differing_pieces(before, wanted, step) == written
         session.reread(backup, target)
     if safety is None:

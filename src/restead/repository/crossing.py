@@ -87,7 +87,7 @@ class Crossing:
         """Yield (first, stop) of chunks that differ and are to be zero, or to hold data."""
         for portion in self.portions():
             if isinstance(portion, Change):
-                for start, stop in portion.runs():
+                for start, stop in portion.runs:
                     for at in range(start, stop):
                         if (portion.want_at(at) == ZERO) == zero:
                             yield portion.first + at, portion.first + at + 1

@@ -24,27 +24,31 @@ class Desk:
         self._have = have
         self._want = want
         self._total = max(have.size, want.size)
+        # On a disk that was all zero nothing is to be kept: whole chunks are written, by far fewer writes.
+        self._step = self.chunk if have.top == ZERO else min(PIECE, self.chunk)
         self._fetcher = Fetcher(reader, self.chunk, sealed)
 
     def length(self, change: Change, start: int, stop: int) -> int:
         """Return the bytes of those chunks of a change: the last chunk of a disk may be short."""
         return min((change.first + stop) * self.chunk, self._total) - (change.first + start) * self.chunk
 
-    def fetch(self, change: Change) -> int:
+    def fetch(self, change: Change, *, unpack: bool = True) -> int:
         """Have the verified wanted bytes of all that differs *there*; return how many were fetched.
+
+        Without *unpack* they are read and authenticated only.
 
         Raises:
             Damaged: with the ranges of the disk that need what is lost.
         """
         wanted: list[Wanted] = []
-        for start, stop in change.runs():
+        for start, stop in change.runs:
             for at in range(start, stop):
                 offset, begin = (change.first + at) * self.chunk, at * self.chunk
                 size = min(self.chunk, max(0, self._want.size - offset)) if change.want_at(at) != ZERO else 0
                 self.there.clear(begin + size, self.length(change, at, at + 1) - size)
                 if size:
                     wanted.append(Wanted(change.want_at(at), offset, self.there.view[begin : begin + size]))
-        self._fetcher.fetch(wanted)
+        self._fetcher.fetch(wanted, unpack=unpack)
         return sum(len(one.view) for one in wanted)
 
     def read(self, target: BlockTarget, change: Change, start: int, stop: int, *, past_caches: bool = False) -> None:
@@ -82,14 +86,13 @@ class Desk:
 
         *blind*: what is *here* is not believed; everything is to be written.
         """
-        step = min(PIECE, self.chunk)
         for first, last, zero in _alike(change, start, stop):
             begin = first * self.chunk
             end = begin + self.length(change, first, last)
             if blind:
                 yield begin, end, zero
             else:
-                for one, other in self.here.unlike(self.there, begin, end, step):
+                for one, other in self.here.unlike(self.there, begin, end, self._step):
                     yield one, other, zero
 
 

@@ -56,24 +56,22 @@ def _name(tree: Tree, level: int, index: int) -> bytes | None:
     return tree.name_at(level, index) or ZERO
 
 
-@dataclass(frozen=True, slots=True)
 class Change:
-    """A few neighbouring chunks of one leaf page, at least one of which differs."""
+    """A few neighbouring chunks of one leaf page, which may differ."""
 
-    first: int  # number of the first chunk
-    have: bytes  # names of what stands there
-    want: bytes  # names of what is to stand there
+    __slots__ = ("count", "first", "have", "runs", "want")
 
-    @property
-    def count(self) -> int:
-        return len(self.want) // NAME_SIZE
+    def __init__(self, first: int, have: bytes, want: bytes) -> None:
+        self.first = first  # number of the first chunk
+        self.have = have  # names of what stands there
+        self.want = want  # names of what is to stand there
+        self.count = len(want) // NAME_SIZE
+        self.runs = () if have == want else tuple(self._runs())  # (start, stop) of each run of differing chunks
 
-    def runs(self) -> Iterator[tuple[int, int]]:
-        """Yield (start, stop) of each run of differing chunks, counted from *first*."""
+    def _runs(self) -> Iterator[tuple[int, int]]:
         start = -1
         for at in range(self.count):
-            place = slice(at * NAME_SIZE, (at + 1) * NAME_SIZE)
-            if self.have[place] == self.want[place]:
+            if self.have_at(at) == self.want_at(at):
                 if start >= 0:
                     yield start, at
                 start = -1

@@ -42,7 +42,7 @@ class Rehearsing:
         at = 0
         for portion in self._crossing.portions():
             start, at = at, self._crossing.end(portion)
-            if isinstance(portion, Change) and any(portion.runs()):
+            if isinstance(portion, Change) and portion.runs:
                 yield portion
             else:
                 self._report.counts[-1].kept += at - start
@@ -54,10 +54,10 @@ class Rehearsing:
             self._crossing.check()
             with self._crossing.desk() as desk:
                 try:
-                    count.read += desk.fetch(change)
+                    count.read += desk.fetch(change, unpack=self._compare)
                 except Damaged as error:
                     self._note(error)
-                written = sum(self._compared(desk, change, start, stop, count) for start, stop in change.runs())
+                written = sum(self._compared(desk, change, start, stop, count) for start, stop in change.runs)
             length = desk.length(change, 0, change.count)
             count.kept += length - written
             self._report.done(thread, length)

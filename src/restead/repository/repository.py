@@ -1,11 +1,11 @@
 """The opened repository: the door that workflows come in by."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from restead.domain.errors import Damaged, InvalidRequest, NotFound, ResteadError
+from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, ResteadError
 from restead.domain.ids import ManifestId, ProjectId
 from restead.ports import BlobStore
 from restead.repository.buffers import keep_freed_memory
@@ -142,6 +142,15 @@ class Repository:
         """Return the manifests of a project, oldest first, as the log names them."""
         return [entry for entry in self.log.refresh().manifests.values() if entry.project == project]
 
+    def described(self, entries: Iterable[ManifestEntry]) -> Iterator[tuple[ManifestEntry, Manifest | Damaged]]:
+        """Yield each with its root object, or with why that cannot be read: a damaged one hides no other."""
+        rooms: dict[ProjectId, Room] = {}
+        for entry in entries:
+            if entry.project not in rooms:
+                rooms[entry.project] = self._room(entry.project)
+                rooms[entry.project].index.refresh()
+            yield entry, _manifest_or_why(rooms[entry.project], entry)
+
     def delete(self, ids: Sequence[ManifestId]) -> None:
         """Let these manifests not exist any more.  What only they needed goes with a later collection.
 
@@ -156,7 +165,7 @@ class Repository:
     def _entry(self, id: ManifestId) -> ManifestEntry:
         entry = self.log.refresh().manifests.get(id)
         if entry is None:
-            raise NotFound(f"there is no manifest {id}")
+            raise NotFound(f"there is no manifest {id}", code=Code.BACKUP_NOT_FOUND)
         return entry
 
     def _room(self, project: ProjectId) -> Room:
@@ -173,6 +182,13 @@ class Repository:
             pass  # somebody who believes the session dead will end it
 
 
+def _manifest_or_why(room: Room, entry: ManifestEntry) -> Manifest | Damaged:
+    try:
+        return room.manifest(entry)
+    except Damaged as error:
+        return error
+
+
 def _require(state: State, project: ProjectId, reads: Sequence[ManifestId]) -> None:
     _visible(state, project, reads)
 
@@ -182,5 +198,5 @@ def _visible(state: State, project: ProjectId, reads: Sequence[ManifestId]) -> l
     found = [state.manifests.get(id) or state.partial.get(id) or state.retained.get(id) for id in reads]
     for id, entry in zip(reads, found, strict=True):
         if entry is None or entry.project != project:
-            raise NotFound(f"there is no manifest {id}")
+            raise NotFound(f"there is no manifest {id}", code=Code.BACKUP_NOT_FOUND)
     return [entry for entry in found if entry is not None]

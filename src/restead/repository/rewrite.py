@@ -70,7 +70,7 @@ class Rewriting:
             start, at = at, self._crossing.end(portion)
             if isinstance(portion, Same):
                 self._proof.put_page(portion.level, portion.index, portion.name, _keep_nothing)
-            elif at > self._after and any(portion.runs()):
+            elif at > self._after and portion.runs:
                 self._marks.begin(start, at)
                 yield portion
                 continue
@@ -86,7 +86,7 @@ class Rewriting:
             self._crossing.check()
             with self._crossing.desk() as desk:
                 count.read += desk.fetch(change)
-                written = sum(self._write(desk, change, start, stop, count) for start, stop in change.runs())
+                written = sum(self._write(desk, change, start, stop, count) for start, stop in change.runs)
             length = desk.length(change, 0, change.count)
             count.kept += length - written
             self._prove(change)

@@ -19,7 +19,7 @@ tests/repository/log_model.py explores these rules, and shows what is lost witho
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from restead.domain.errors import InvalidRequest, NotFound, ResteadError, Unavailable
+from restead.domain.errors import Code, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ManifestId
 from restead.repository.events import Commit, Condemn, Delete, End, Event, Hold, Open, Progress, Release, Removed, Roots
 from restead.repository.state import Condemnation, ManifestEntry, Phase, SessionState, State
@@ -57,7 +57,7 @@ def after(state: State, number: int, digest: bytes, event: Event) -> State:
 def _unreadable(state: State, event: Open) -> ResteadError | None:
     for manifest in event.reads:
         if manifest not in state.manifests and manifest not in state.partial:
-            return NotFound(f"there is no manifest {manifest}")
+            return NotFound(f"there is no manifest {manifest}", code=Code.BACKUP_NOT_FOUND)
     return None
 
 

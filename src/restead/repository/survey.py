@@ -128,7 +128,7 @@ def measure(have: Tree, want: Tree) -> tuple[int, int]:
         if isinstance(page, Same):
             continue
         for change in changes(page, FANOUT, total):
-            for start, stop in change.runs():
+            for start, stop in change.runs:
                 for at in range(start, stop):
                     length = min(chunk, size - (change.first + at) * chunk)
                     if change.want_at(at) == ZERO:
