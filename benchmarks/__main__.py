@@ -3,15 +3,17 @@
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.contest import hold
+from benchmarks.contest import Contest, hold
 from benchmarks.disks import KINDS, MIB
-from benchmarks.report import OURS, as_json, as_page, machine
-from benchmarks.tools import all_tools
+from benchmarks.report import OURS, as_json, as_section, head_of_page, machine
+from benchmarks.tools import Tool, all_tools
 
 
 def main() -> None:
@@ -26,22 +28,28 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every single figure there as well")
     wanted = parser.parse_args()
     tools = [t for t in all_tools() if not wanted.tools or t.name == OURS or t.name in wanted.tools.split(",")]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # leave nothing behind
     about, contests = machine(), []
+    print(head_of_page(about, tools, wanted.rounds), end="", flush=True)
     for kind in wanted.kinds.split(","):
-        with ExitStack() as stack:
-            memory, target = (
-                Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restead-bench-", dir=place)))
-                for place in (wanted.memory, wanted.target)
-            )
-            _require_space(memory, 6 * wanted.size_mib * MIB)
-            _require_space(target, 2 * wanted.size_mib * MIB)
-            print(f"{kind}: {wanted.rounds} rounds of {len(tools)} tools", file=sys.stderr, flush=True)
-            (target / "restored").mkdir()
-            size = wanted.size_mib * MIB
-            contests.append(hold(kind, size, wanted.seed, wanted.rounds, tools, memory, target / "restored"))
-    print(as_page(about, tools, wanted.rounds, contests), end="")
+        print(f"{kind}: {wanted.rounds} rounds of {len(tools)} tools", file=sys.stderr, flush=True)
+        contests.append(_contest(kind, wanted, tools))
+        print(as_section(tools, contests[-1]), end="", flush=True)
     if wanted.json:
         wanted.json.write_text(json.dumps(as_json(about, tools, wanted.seed, contests), indent=1) + "\n")
+
+
+def _contest(kind: str, wanted: argparse.Namespace, tools: Sequence[Tool]) -> Contest:
+    size = wanted.size_mib * MIB
+    with ExitStack() as stack:
+        memory, target = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restead-bench-", dir=place)))
+            for place in (wanted.memory, wanted.target)
+        )
+        _require_space(memory, 6 * size)
+        _require_space(target, 2 * size)
+        (target / "restored").mkdir()
+        return hold(kind, size, wanted.seed, wanted.rounds, tools, memory, target / "restored")
 
 
 def _require_space(folder: Path, needed: int) -> None:

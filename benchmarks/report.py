@@ -34,8 +34,8 @@ def _processor() -> str:
         return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
 
 
-def as_page(about: dict[str, object], tools: Sequence[Tool], rounds: int, contests: Sequence[Contest]) -> str:
-    """Return the figures as Markdown."""
+def head_of_page(about: dict[str, object], tools: Sequence[Tool], rounds: int) -> str:
+    """Return, as Markdown, what was measured, where and when."""
     lines = [
         f"{about['date']}, {about['cpus']} × {about['processor']}, {about['memory_mib']} MiB, Linux {about['kernel']}, "
         f"Python {about['python']}; load before the run {about['load']}.",
@@ -43,10 +43,13 @@ def as_page(about: dict[str, object], tools: Sequence[Tool], rounds: int, contes
         "",
         *(f"- {tool.name}: {tool.version or 'not installed'}; {tool.remark}" for tool in tools),
     ]
-    for contest in contests:
-        title = f"### {contest.kind}: {contest.size // MIB} MiB, of which {contest.data // MIB} MiB are no holes"
-        lines += ["", title, "", *_table(tools, contest), "", *_goals(contest)]
     return "\n".join(lines) + "\n"
+
+
+def as_section(tools: Sequence[Tool], contest: Contest) -> str:
+    """Return the figures of one kind of disk as Markdown."""
+    title = f"### {contest.kind}: {contest.size // MIB} MiB, of which {contest.data // MIB} MiB are no holes"
+    return "\n".join(["", title, "", *_table(tools, contest), "", *_goals(contest)]) + "\n"
 
 
 def _table(tools: Sequence[Tool], contest: Contest) -> Iterator[str]:
