@@ -10,6 +10,7 @@ from tests.repository.restores import changed, some_bytes
 from tests.repository.sim_disk import PIECE, SimDisk, differing_pieces
 
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import ManifestId
 from restead.repository import Hint
 
 CHUNK = 16384
@@ -66,10 +67,11 @@ def forth_and_back(luck: random.Random, folder: Path) -> None:
     backup = house.save(MemoryDisk.of(data))
     wanted = data + bytes(luck.choice([0, 0, 1, 4096, 100_000]))
     before = changed(luck, data, len(wanted))
+    then, hint = since(luck, house, before) if luck.random() < 0.4 else (None, None)
     target = MemoryDisk.of(before, all_data=luck.random() < 0.3)
     keep = luck.random() < 0.7
-    with house.repository.session(PROJECT, label="r", reads=[backup]) as session:
-        survey = session.survey(target, backup, description=ABOUT, keep=keep)
+    with house.repository.session(PROJECT, label="r", reads=[backup, *([then] if then else [])]) as session:
+        survey = session.survey(target, backup, description=ABOUT, keep=keep, hint=hint)
         told = session.check_wanted(survey, target, compare=True)
         assert before == target.data
         safety = session.commit([survey], pins=[backup])[0] if keep else None
@@ -97,6 +99,19 @@ def forth_and_back(luck: random.Random, folder: Path) -> None:
     assert before == target.data
     with pytest.raises(NotFound):
         repository.rejoin(session.number)
+
+
+def since(luck: random.Random, house: House, before: bytes) -> tuple[ManifestId, Hint]:
+    """Back up what a disk held some time earlier; return that, and where it has changed since."""
+    earlier = bytearray(before)
+    places: list[tuple[int, int]] = []
+    for _ in range(luck.randint(0, 4) if before else 0):
+        offset = luck.randrange(len(before))
+        length = min(luck.choice([1, 5000, 70_000]), len(before) - offset)
+        earlier[offset : offset + length] = luck.choice([luck.randbytes(length), bytes(length)])
+        places.append((offset, length))
+    then = house.save(MemoryDisk.of(bytes(earlier)))
+    return then, Hint(then, places, guaranteed=True)
 
 
 def test_what_somebody_else_wrote_after_the_survey_is_found_and_named(house: House) -> None:
