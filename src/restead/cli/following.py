@@ -49,7 +49,7 @@ def tell_end(restore: Json) -> None:
             f"{size(stats['zeroed'])} zeroed, {size(stats['kept'])} right already, "
             f"{size(stats['verified'])} proven{rate}{_took(restore)}"
         )
-        if restore["safety_checkpoint_id"]:
+        if restore["safety_checkpoint_id"] and stats["written"] + stats["zeroed"]:
             say(f"what was overwritten is kept; bring it back with: restead restores undo {restore['id']}")
         return
     why = restore["fail_code"].get("Description", "see below")
