@@ -115,7 +115,8 @@ def test_every_wrong_member_is_refused_by_name(desk: Desk) -> None:
         ({"power": Power.QEMU, "arch": "aarch64"}, "aarch64"), ({"arch": "X 86"}, "X 86"),
         ({"power": Power.COMMAND, "power_command": Path("power")}, "absolute"),
         ({"power": Power.COMMAND, "power_command": Path("/etc/passwd")}, "no executable"),
-        ({"disks": (replace(desk.disk, format="qcow2"),)}, "comes with live servers"),
+        ({"disks": (replace(desk.disk, format="qcow2"),)}, "'qcow2', which is not read yet"),
+        ({"disks": (replace(desk.disk, format="qcow2"),)}, f"qemu-img convert -f qcow2 -O raw {desk.disk.path}"),
         ({"disks": (replace(desk.disk, format="vmdk"),)}, "vmdk"),
         ({"disks": (replace(desk.disk, id=VolumeId("a/b")),)}, "a/b"),
         ({"disks": (desk.disk, replace(desk.disk, boot=True))}, "are one disk"),
@@ -133,6 +134,32 @@ def test_a_file_that_cannot_be_a_disk_is_refused(desk: Desk, size: int | None, r
     if size is not None:
         disk_file(desk.folder, "odd.raw", size)
     assert reason in desk.refused(replace(desk.good, disks=(DiskDefinition(path),)))
+
+
+@pytest.mark.parametrize(
+    ("format", "at", "mark"),
+    [("qcow2", 0, b"QFI\xfb"), ("vmdk", 0, b"KDMV"), ("vhdx", 0, b"vhdxfile"), ("vdi", 64, b"\x7f\x10\xda\xbe")],
+)
+def test_what_looks_like_another_format_has_to_be_said_to_be_raw(
+    desk: Desk, format: str, at: int, mark: bytes
+) -> None:
+    """A guest can write any header into its disk; an operator can forget to convert one."""
+    path = disk_file(desk.folder, "odd.raw", 8192)
+    path.write_bytes(bytes(at) + mark + bytes(8192 - at - len(mark)))
+    disk = disk_from_text(f"path={path}")
+    assert f"looks like {format}" in desk.refused(replace(desk.good, disks=(disk,)))
+    with path.open("r+b") as file:
+        file.truncate(8191)
+    assert f"qemu-img convert -f {format}" in desk.refused(replace(desk.good, disks=(replace(disk, format="raw"),)))
+    with path.open("r+b") as file:
+        file.truncate(8192)
+    added = desk.registry.add(replace(desk.good, disks=(replace(disk, format="raw"),)))
+    assert [each.format for each in added.disks] == ["raw"]
+
+
+def test_a_format_that_nobody_said_is_raw(desk: Desk) -> None:
+    added = desk.registry.add(replace(desk.good, disks=(replace(desk.disk, format=""),)))
+    assert [each.format for each in added.disks] == ["raw"]
 
 
 def test_what_is_no_file_or_device_is_refused(desk: Desk) -> None:
@@ -220,7 +247,9 @@ def test_of_many_who_add_one_disk_at_once_one_succeeds(desk: Desk) -> None:
 
 def test_the_text_of_a_disk_is_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert disk_from_text("path=a.raw") == DiskDefinition(tmp_path / "a.raw")
+    assert disk_from_text("path=a.raw") == DiskDefinition(tmp_path / "a.raw", format="")
+    with pytest.raises(InvalidRequest, match=r"say path=a\.raw"):
+        disk_from_text("a.raw,boot")
     assert disk_from_text("path=/x,,y.raw,id=i,name=n,format=qcow2,boot,shared") == DiskDefinition(
         Path("/x,y.raw"), VolumeId("i"), "n", "qcow2", boot=True, shared=True
     )

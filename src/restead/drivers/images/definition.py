@@ -11,8 +11,10 @@ from pathlib import Path
 
 from restead.domain.errors import InvalidRequest
 from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.drivers.images.looks import how_to_convert
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # no leading "-": ids are arguments of power commands
+_DISK_PARTS = ("path", "id", "name", "format", "boot", "shared")
 _MAX_NAME = 255  # characters
 _MAX_MEMORY = 16 << 20  # MiB
 _MAX_QEMU_DISKS = 24  # each takes one of the 32 places of a PCI bus, some of which the machine needs itself
@@ -37,7 +39,7 @@ class DiskDefinition:
     path: Path  # absolute; a link such as /dev/group/volume stays a link and is followed at each opening
     id: VolumeId = NO_VOLUME_ID  # empty: a new UUID is given when it is added
     name: str = ""  # empty: the file's name
-    format: str = "raw"  # stated, never probed: a guest can write any header into its disk
+    format: str = "raw"  # empty: not stated; never probed, since a guest can write any header into its disk
     boot: bool = False
     shared: bool = False  # attached to other servers as well
 
@@ -99,10 +101,9 @@ def _check_disks(where: str, definition: ServerDefinition) -> None:
         if disk.id:
             _check_id(here, "id", disk.id)
         _check_text(here, "name", disk.name)
-        if disk.format == "qcow2":
-            raise InvalidRequest(f"{here} is qcow2: this format comes with live servers; only raw is served now")
-        if disk.format != "raw":
-            raise InvalidRequest(f"{here} has format {disk.format!r}; only raw is served")
+        if disk.format not in ("", "raw"):
+            raise InvalidRequest(f"{here} has format {disk.format!r}, which is not read yet: "
+                                 f"{how_to_convert(disk.format, disk.path)}")
 
 
 def _check_power(where: str, definition: ServerDefinition) -> None:
@@ -155,7 +156,9 @@ def disk_from_text(text: str) -> DiskDefinition:
     given: dict[str, str] = {}
     for part in re.split(r"(?<!,),(?!,)", text):
         key, equals, value = part.replace(",,", ",").partition("=")
-        if key not in {"path", "id", "name", "format", "boot", "shared"} or bool(equals) == (key in {"boot", "shared"}):
+        if part and not equals and key not in _DISK_PARTS:
+            raise InvalidRequest(f"disk {text!r}: cannot read part {part!r}; if it is the file, say path={part}")
+        if key not in _DISK_PARTS or bool(equals) == (key in {"boot", "shared"}):
             raise InvalidRequest(f"disk {text!r}: cannot read part {part!r}")
         if key in given:
             raise InvalidRequest(f"disk {text!r}: {key} is given twice")
@@ -164,5 +167,5 @@ def disk_from_text(text: str) -> DiskDefinition:
         raise InvalidRequest(f"disk {text!r}: there is no path=FILE")
     return DiskDefinition(
         path=Path(given["path"]).absolute(), id=VolumeId(given.get("id", "")), name=given.get("name", ""),
-        format=given.get("format", "raw"), boot="boot" in given, shared="shared" in given,
+        format=given.get("format", ""), boot="boot" in given, shared="shared" in given,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unava
 from restead.domain.ids import ServerId, VolumeId, canonical_id, new_id, same_id
 from restead.drivers.images.backing import backing_of, measure
 from restead.drivers.images.definition import DiskDefinition, ServerDefinition, check, is_id
+from restead.drivers.images.looks import how_to_convert, looks_like
 from restead.drivers.images.stored import from_json, to_json
 
 _SECTOR = 512  # bytes: the smallest unit a guest addresses a disk by
@@ -165,7 +166,8 @@ def _complete_disks(definition: ServerDefinition, others: Sequence[ServerDefinit
         disk = _among_others(disk, others)
         if any(same_id(disk.id, known.id) for known in complete):
             raise InvalidRequest(f"server {definition.name!r} has 2 disks with id {disk.id}")
-        complete.append(replace(disk, name=disk.name or disk.path.name, boot=disk.boot or (no_boot and number == 0)))
+        boot = disk.boot or (no_boot and number == 0)
+        complete.append(replace(disk, name=disk.name or disk.path.name, format=disk.format or "raw", boot=boot))
     return tuple(complete)
 
 
@@ -181,8 +183,14 @@ def _check_backing(disk: DiskDefinition) -> None:
         size = measure(backing)
     except OSError as error:
         raise InvalidRequest(f"disk {disk.path} cannot be used: {error.strerror or error}") from error
+    looks = looks_like(backing)
+    hint = f". It looks like {looks}: {how_to_convert(looks, disk.path)}" if looks else ""
     if size == 0 or size % _SECTOR:
-        raise InvalidRequest(f"disk {disk.path} holds {size} bytes; a disk is a multiple of {_SECTOR} bytes, not 0")
+        raise InvalidRequest(f"disk {disk.path} holds {size} bytes; a disk is a multiple of {_SECTOR} bytes, "
+                             f"not 0{hint}")
+    if looks and not disk.format:
+        raise InvalidRequest(f"disk {disk.path} is not said to be of any format{hint}. If it is raw, and a guest has "
+                             "written that there, say so: format=raw")
 
 
 def _among_others(disk: DiskDefinition, others: Sequence[ServerDefinition]) -> DiskDefinition:
