@@ -1,18 +1,22 @@
 """The house as the command line works with it: tokens, servers and keys on a data folder, service or not."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from restead.app.opening import Opened
 from restead.cli.doors import NewServer
 from restead.domain.caller import Role
-from restead.domain.errors import InvalidRequest, NotFound
+from restead.domain.errors import InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ProjectId, ServerId, same_id
 from restead.domain.server import Server
+from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token, check_project
 from restead.drivers.images import DiskDefinition, Power, ServerDefinition, disk_from_text
 from restead.records import Tokens, servers
 from restead.repository import KeyFile, RecoveryKey
+from restead.workflows.adopt import Adoption
+from restead.workflows.stock import stored_disks
 
 
 class FolderHouse:
@@ -89,6 +93,21 @@ class FolderHouse:
         path = self._opened.key_file
         keyring.add_wrapping(KeyFile.create(path), label=f"made by the recovery key {datetime.now(UTC):%Y-%m-%d}")
         return path
+
+    # ------------------------------------------------------------------ the repository
+
+    def stored_disks(self) -> Iterator[StoredDisk]:
+        with self._opened.folder.setting_up():
+            repository = self._opened.repository(make=False)
+        yield from stored_disks(self._opened.records, repository)
+
+    def settle_repository(self) -> Iterator[Settled]:
+        with self._opened.folder.setting_up() as service:
+            if service is not None:
+                raise Unavailable(f"a service works on the data folder, end it first: {service}")
+            self._opened.folder.occupy("no address: it is restead repository adopt")
+            repository = self._opened.repository(make=False)
+        yield from Adoption(self._opened.records, repository).settle()
 
 
 def _definition(new: NewServer) -> ServerDefinition:

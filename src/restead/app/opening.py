@@ -2,7 +2,7 @@
 
     <data>/
       key              opens the repository, unless a passphrase does
-      repository/      sealed objects: copy this, and keep the recovery key, and every disk can be restored
+      repository/      sealed objects: copy this, and keep the recovery key: docs/operate.md tells how to go on
       records.sqlite   names, states, stories, tokens (hashed)
       servers/         one JSON file for each server, and the logs of its machine
       cache/           may be lost at any time
@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from restead.app.folder import DataFolder
-from restead.domain.errors import InvalidRequest
+from restead.domain.errors import InvalidRequest, NotFound
 from restead.drivers.blobs import LocalBlobs
 from restead.drivers.images import ImagesDriver, ImagesOptions
 from restead.drivers.images.accel import Accel
@@ -55,9 +55,15 @@ class Opened:
                 return Repository.create(self.store, secret, chunk_size=self.settings.chunk_size)
         return Keyring.open(self.store, secret)
 
-    def repository(self) -> Repository:
-        """Open the repository, made if there is none yet.  Call inside `setting_up`."""
+    def repository(self, *, make: bool = True) -> Repository:
+        """Open the repository, made if there is none yet.  Call inside `setting_up`.
+
+        Raises:
+            NotFound: there is none, and it shall not be made.
+        """
         if not self._has_repository:
+            if not make:
+                raise NotFound(f"there is no repository in data folder {self.folder.path}")
             self.keyring()
         window = Window(self.settings.backup_threads, self.settings.restore_threads)
         cache, scratch = self.folder.path / "cache", self.folder.path / "repository"

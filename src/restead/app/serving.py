@@ -17,6 +17,7 @@ from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
 from restead.app.opening import Opened, opened
 from restead.domain.backup import BackupRules
+from restead.domain.errors import Damaged
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
 from restead.records import Tokens
@@ -24,6 +25,7 @@ from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
 from restead.workflows import Comparer, Engine, SafetyRetention, stories
+from restead.workflows.stock import warnings_of
 
 log = structlog.get_logger("restead")
 
@@ -46,8 +48,9 @@ def serve(settings: Settings) -> None:
             repository = house.repository()
         url = url_of(listener, settings)
         house.folder.announce(url)
+        disagreement = _disagreement(house, repository)
         with _engine(house, repository) as engine:
-            warnings = _warnings(repository.keyring)
+            warnings = _warnings(repository.keyring, disagreement)
             rules = _rules(settings)
             api = create_api(
                 Service(house.records, house.images, engine.submit, rules, Comparer(repository, house.images)),
@@ -95,11 +98,19 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def _warnings(keyring: Keyring) -> Callable[[], Sequence[str]]:
+def _disagreement(house: Opened, repository: Repository) -> Sequence[str]:
+    """What repository and records say differently: looked for once, since only a start on other files changes it."""
+    try:
+        return warnings_of(house.records, repository)
+    except Damaged as error:
+        return [f"the repository cannot be read: {error.message}"]
+
+
+def _warnings(keyring: Keyring, others: Sequence[str]) -> Callable[[], Sequence[str]]:
     def warnings() -> Sequence[str]:
         if not keyring.recovery_confirmed:
             keyring.refresh()  # the command line may have confirmed it in another process
-        return () if keyring.recovery_confirmed else (_UNCONFIRMED,)
+        return others if keyring.recovery_confirmed else (_UNCONFIRMED, *others)
 
     return warnings
 

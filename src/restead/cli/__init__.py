@@ -12,6 +12,7 @@ from restead.cli.backups import backups, checkpoints
 from restead.cli.doors import Doors, House, NewServer
 from restead.cli.keys import keys
 from restead.cli.protect import protect
+from restead.cli.repository import repository
 from restead.cli.restore import restore
 from restead.cli.restores import restores
 from restead.cli.serve import serve
@@ -38,7 +39,7 @@ def command_line() -> typer.Typer:
     line.callback()(_root)
     for name, verb in {"protect": protect, "restore": restore, "status": status, "serve": serve}.items():
         line.command(name, epilog=EXIT_CODES)(verb)
-    for nouns in (backups, checkpoints, restores, servers, tokens, keys):
+    for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository):
         line.add_typer(nouns)
     return line
 

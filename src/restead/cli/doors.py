@@ -1,6 +1,6 @@
 """What the command line needs from the house, as protocols; `app` implements them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +9,7 @@ from typing import Protocol
 
 from restead.domain.caller import Role
 from restead.domain.server import Server
+from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token
 from restead.settings import Settings
 
@@ -67,6 +68,14 @@ class House(Protocol):
 
     def open_by_recovery_key(self, text: str) -> Path:
         """Make a new key file that opens the repository, with the recovery key; return where it is."""
+        ...
+
+    def stored_disks(self) -> Iterator[StoredDisk]:
+        """Yield the disk backups in the repository, oldest first.  Raises NotFound: there is no repository."""
+        ...
+
+    def settle_repository(self) -> Iterator[Settled]:
+        """Bring lists and repository together, and yield what was done.  Raises Unavailable while a service runs."""
         ...
 
 

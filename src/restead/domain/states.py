@@ -69,6 +69,8 @@ class Event(StrEnum):
     PROVE = "prove"
     SETTLE = "settle"
     END = "end"
+    LOST = "lost"  # the repository does not hold it any more: an older one was put in its place
+    FOUND = "found"  # the repository holds it, after all
 
 
 _B, _R, _V, _E, _P = BackupState, RestoreState, VolumeOutcome, Event, RestorePhase
@@ -83,6 +85,8 @@ BACKUP: dict[tuple[BackupState, Event], BackupState] = {
     (_B.ERROR, _E.DELETE): _B.DELETING,
     (_B.DELETING, _E.DELETED): _B.DELETED,
     (_B.DELETING, _E.FAILED): _B.ERROR,
+    (_B.AVAILABLE, _E.LOST): _B.ERROR,
+    (_B.ERROR, _E.FOUND): _B.AVAILABLE,
 }
 
 RESTORE: dict[tuple[RestoreState, Event], RestoreState] = {

@@ -7,8 +7,8 @@ transaction and take or return domain dataclasses:
         restores.add(tx, restore, plan)
         runs.enqueue(tx, restore.run_id, RunKind.RESTORE, restore.id, restore.project_id)
 
-The bytes are not here.  Losing the records loses names, states and stories; every disk can still be restored
-from the repository alone.
+The bytes are not here.  Losing the records loses states, stories and tokens; rows of the backups can be made anew
+from the repository (`stock.py`).
 """
 
 from restead.records.database import Records, RecordsUnavailable, Transaction, utc_now

@@ -109,6 +109,11 @@ def is_done(tx: Transaction, id: RunId) -> bool:
     return tx.connection.scalar(sa.select(runs.c.state).where(runs.c.id == id)) == RunState.DONE
 
 
+def under_way(tx: Transaction) -> frozenset[RunId]:
+    """Return the runs that have not ended."""
+    return frozenset(map(RunId, tx.connection.scalars(sa.select(runs.c.id).where(runs.c.state != RunState.DONE))))
+
+
 def finished(tx: Transaction, run_id: RunId, name: str) -> Finished | None:
     """Return the result of a finished step, None if it was never finished."""
     query = sa.select(steps.c.result).where(steps.c.run_id == run_id, steps.c.name == name)

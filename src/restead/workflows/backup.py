@@ -114,7 +114,7 @@ class BackupStory:
             saved = session.save(
                 source,
                 parent=parent,
-                description=_description(backup, volume, moment),
+                description=_description(backup, volume, moment, incremental=parent is not None),
                 label=volume.volume_id,
                 progress=partial(_update, meter, place),
                 check=run.check,
@@ -148,7 +148,11 @@ def _update(meter: Meter, place: int, progress: Progress) -> None:
 
 
 def _no_journal() -> Journal:
-    raise AssertionError("a session was committed before its journal: the order of the steps was changed")
+    # The journal is written first: rows were put back as they were earlier.
+    raise InvalidRequest(
+        "the records are older than the repository, which holds this backup: restead repository adopt takes it in",
+        code=Code.INTERNAL,
+    )
 
 
 def _check_consistency(backup: Backup, moment: Moment) -> None:
@@ -159,13 +163,31 @@ def _check_consistency(backup: Backup, moment: Moment) -> None:
         )
 
 
-def _description(backup: Backup, volume: VolumeBackup, moment: Moment) -> DiskDescription:
+def _description(backup: Backup, volume: VolumeBackup, moment: Moment, *, incremental: bool) -> DiskDescription:
     return DiskDescription(
         role="system" if volume.bootable else "data",
         taken_at=moment.taken_at,
         consistency=moment.consistency.value,
-        server={**plain(backup.server), "disk": volume.volume_id},
+        server={
+            **plain(backup.server), "disk": volume.volume_id, "backup": _names(backup, volume, incremental=incremental),
+        },
     )
+
+
+def _names(backup: Backup, volume: VolumeBackup, *, incremental: bool) -> Journal:
+    """Return what people and programs know the backup by, so that losing the records does not lose it."""
+    return {
+        "id": backup.id,
+        "checkpoint_id": backup.checkpoint_id,
+        "disk_backup_id": volume.id,
+        "name": backup.name,
+        "description": backup.description,
+        "created_at": backup.created_at.isoformat(),
+        "tags": plain(backup.tags),
+        "excluded": plain(backup.excluded),
+        "full": backup.full,
+        "incremental": incremental,
+    }
 
 
 def _available(tx: Transaction, backup: Backup, saved: Journal) -> None:

@@ -38,7 +38,12 @@ class DeleteStory:
             theirs.update(session.manifests)
             if session.open:
                 self._repository.end(session.number)
-        there = [manifest.id for manifest in self._repository.manifests(backup.project_id) if manifest.id in theirs]
+        # A manifest of another run under this number is another's: an older repository was put in this one's place.
+        there = [
+            manifest.id
+            for manifest in self._repository.manifests(backup.project_id)
+            if manifest.id in theirs and manifest.session_label == backup.run_id
+        ]
         if there:
             self._repository.delete(there)
         return there

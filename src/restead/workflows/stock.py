@@ -1,0 +1,101 @@
+"""What the repository holds and what the rows name of it: the two are compared here, and nothing is changed."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from restead.domain.errors import Damaged
+from restead.domain.ids import BackupId, ManifestId, ProjectId, RunId, canonical_id
+from restead.domain.states import BackupState
+from restead.domain.stock import NamedDisk, StoredDisk
+from restead.records import Records, runs, stock
+from restead.repository import Manifest, ManifestEntry, Repository
+
+_Key = tuple[ManifestId, ProjectId, RunId, str]
+"""A manifest's id says where in the log it stands; with these it is this one, and not another history's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """Repository and rows at one moment."""
+
+    entries: Sequence[ManifestEntry]  # oldest first
+    named: Mapping[_Key, BackupId]
+    available: Sequence[NamedDisk]  # named by backups that say they can be restored
+    under_way: Collection[RunId]
+
+    @property
+    def unnamed(self) -> list[ManifestEntry]:
+        """What no row names, though the run that made it has ended, or is not known any more."""
+        return [e for e in self.entries if _key_of(e) not in self.named and e.session_label not in self.under_way]
+
+    @property
+    def lost(self) -> list[NamedDisk]:
+        """What backups name that can be restored, as they say, and the repository does not hold."""
+        there = set(map(_key_of, self.entries))
+        return [each for each in self.available if _key_of_named(each) not in there]
+
+
+def take_stock(records: Records, repository: Repository) -> Stock:
+    """Return what there is.
+
+    While runs are under way, a row may be about to follow: what such a run has made counts neither as unnamed nor as
+    lost.
+
+    Raises:
+        Damaged: the repository's log is.
+    """
+    with records.read() as tx:
+        # The rows first: what is committed meanwhile is of a run that they know to be under way.
+        under_way = runs.under_way(tx)
+        named = {_key_of_named(each): each.backup_id for each in stock.named(tx)}
+        available = stock.named(tx, BackupState.AVAILABLE)
+    return Stock(list(repository.log.refresh().manifests.values()), named, available, under_way)
+
+
+def stored_disks(records: Records, repository: Repository) -> Iterator[StoredDisk]:
+    """Yield every disk backup in the repository, oldest first.  Raises as `take_stock`."""
+    found = take_stock(records, repository)
+    for entry, manifest in repository.described(found.entries):
+        backup_id = found.named.get(_key_of(entry))
+        yield _stored(entry, manifest, backup_id, under_way=entry.session_label in found.under_way)
+
+
+def warnings_of(records: Records, repository: Repository) -> list[str]:
+    """Return what an operator should know and do.  Raises as `take_stock`."""
+    found = take_stock(records, repository)
+    said = []
+    if found.unnamed:
+        number = len(found.unnamed)
+        said.append(
+            f"{number} disk {'backup' if number == 1 else 'backups'} in the repository "
+            f"{'is' if number == 1 else 'are'} in no list: restead repository adopt"
+        )
+    if found.lost:
+        number = len({each.backup_id for each in found.lost})
+        said.append(
+            f"{number} {'backup' if number == 1 else 'backups'} in the lists cannot be restored, because the "
+            "repository does not hold all of its disks: restead repository adopt"
+        )
+    return said
+
+
+def _key_of(entry: ManifestEntry) -> _Key:
+    return entry.id, entry.project, RunId(entry.session_label), canonical_id(entry.label)
+
+
+def _key_of_named(each: NamedDisk) -> _Key:
+    return each.manifest, each.project_id, each.run_id, canonical_id(each.volume_id)
+
+
+def _stored(
+    entry: ManifestEntry, manifest: Manifest | Damaged, backup_id: BackupId | None, *, under_way: bool
+) -> StoredDisk:
+    run_id = RunId(entry.session_label)
+    if isinstance(manifest, Damaged):
+        damage = manifest.message
+        return StoredDisk(entry.id, entry.project, entry.label, run_id, backup_id, under_way, damage=damage)
+    about = manifest.description
+    return StoredDisk(
+        entry.id, entry.project, entry.label, run_id, backup_id, under_way, about.role, manifest.size, about.taken_at,
+        about.server,
+    )  # fmt: skip
