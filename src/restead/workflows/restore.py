@@ -79,7 +79,6 @@ class RestoreStory:
         """
         restore, plan = self._rows(run)
         if restore.phase is RestorePhase.STARTING:
-            end_dead_sessions(self._records, self._repository, run.claim.run_id)
             reason = {"code": failure.code.value, "message": failure.message}
             return partial(end_restore, restore=restore, plan=plan, server=reason)
         run.record(lambda tx: settle_failed(tx, restore, failure))

@@ -165,7 +165,9 @@ class Disk:
         except ResteadError as error:
             if isinstance(error, Unavailable) and not self.target.failed:
                 raise  # the store did not answer: the disk itself can be written again
-            return failure_json(error, "where")
+            # What is wanted was checked before, unless nothing but zeroes stood there.
+            blank = self.survey is not None and self.survey.blank
+            return failure_json(error, "lost" if blank else "where")
         self._proven = done.proven
         return None
 
@@ -261,7 +263,7 @@ class Disk:
             role="system" if self._volume.target.bootable else "data",
             taken_at=datetime.now(UTC),
             consistency=Consistency.OFFLINE.value,
-            server={**plain(self._around.plan.server), "disk": self._volume.target.id},
+            server={**plain(self._around.plan.server), "disk": self._volume.target.id, "restore": self._around.id},
         )
 
 

@@ -65,7 +65,7 @@ class Life:
         around = Surroundings(run, restore, plan, repository, volumes, self._watch, self._progress)
         self._disks = [Disk(around, ordinal) for ordinal in range(len(plan.volumes))]
         self._reads: Reads | None = None
-        self._culprit: int | None = None  # the disk that was Unavailable last
+        self._culprit: int | None = None  # the disk that failed last
         self._percent_shown = restore.progress
 
     def settle(self, stop: Callable[[], None]) -> None:
@@ -101,8 +101,6 @@ class Life:
             return Trouble(_CANCELLED)
         except RecordsUnavailable:
             raise  # nothing failed that anybody could note
-        except _DiskFailed as failed:
-            return trouble(failed.failure, failed.ordinal, self._plan)
         except ResteadError as error:
             return trouble(failure_json(error), self._culprit, self._plan)
 
@@ -277,8 +275,9 @@ class Life:
             held.callback(disk.close)
             try:
                 disk.open()
-            except ResteadError as error:
-                raise self._failed(error, disk.ordinal) from error
+            except ResteadError:
+                self._culprit = disk.ordinal
+                raise
 
     def _all(self, work: Callable[[Disk, Callable[[], None]], None]) -> None:
         """Do something on all disks at once; what fails first ends it."""
@@ -324,15 +323,9 @@ class Life:
         if gate.first is not None:
             outcome = outcomes[gate.first]
             if isinstance(outcome, ResteadError):
-                raise self._failed(outcome, gate.first) from outcome
+                self._culprit = gate.first
+                raise outcome
             raise GivenUp("cancelled")
-
-    def _failed(self, error: ResteadError, ordinal: int) -> Exception:
-        """Return the error with the disk it is about; one that may be tried again, or is the records', as it is."""
-        if isinstance(error, RecordsUnavailable):
-            return error
-        self._culprit = ordinal
-        return error if error.retryable else _DiskFailed(failure_json(error), ordinal)
 
     # ------------------------------------------------------------------ rows
 
@@ -391,12 +384,3 @@ class Life:
             held.close()
         except ResteadError as error:
             log.warning("something did not close", reason=error.message, detail=error.detail)
-
-
-class _DiskFailed(Exception):
-    """A disk cannot be restored, and trying again is of no use."""
-
-    def __init__(self, failure: Json, ordinal: int) -> None:
-        super().__init__(failure["message"])
-        self.failure = failure
-        self.ordinal = ordinal
