@@ -160,7 +160,7 @@ class UndoShape(Shape):
 class ThrottleShape(Shape):
     """How fast restores may read and write disks; 0, or left out: as fast as they can."""
 
-    bytes_per_second: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_FASTEST)] | None = None
+    bytes_per_second: Annotated[int, Field(ge=0, le=_FASTEST), BeforeValidator(_whole)] | None = None
 
 
 class RestoreAction(Shape):
