@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from tests.records.rows import T0, add_backup, add_restore, server
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
-from restead.domain.ids import ServerId
+from restead.domain.ids import RestoreId, ServerId
 from restead.domain.listing import BackupFilter
 from restead.domain.restore import RestorePlan
 from restead.records import Records, backups, restores
@@ -163,3 +163,13 @@ def test_every_member_of_a_plan_survives_json() -> None:
     after = build(type(before), plain(before))
     assert (kinds(after), after) == (kinds(before), before)
     assert RestorePlan.__dataclass_fields__.keys() == {"backup_id", "checkpoint_id", "server", "volumes", "power_on"}
+
+
+@pytest.mark.parametrize("broken", ["{", "[1]", '{"server": 7}', '{"no such member": 1}'])
+def test_a_row_that_cannot_be_read_is_damaged(records: Records, broken: str) -> None:
+    """Not a bug, which would end the thread that met it."""
+    with records.begin() as tx:
+        add_restore(tx, "r", add_backup(tx, "b"))
+        tx.connection.exec_driver_sql("UPDATE restores SET plan = ?", (broken,))
+    with pytest.raises(Damaged, match="row of the records"), records.read() as tx:
+        restores.plan(tx, RestoreId("r"))

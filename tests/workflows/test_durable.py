@@ -347,6 +347,26 @@ def test_records_that_are_out_of_reach_leave_a_run_to_be_claimed_again(place: Pl
     assert (lives, place.tale.endings) == ([1, 2], [("subject a", "good")])
 
 
+def test_a_run_whose_rows_cannot_be_read_ends_no_thread(place: Place) -> None:
+    """Neither its story nor its failure can be told: it is left, and the others are told by the same threads."""
+
+    def story(run: DurableRun) -> str:
+        if run.id.startswith("bad"):
+            raise Damaged("a row of the records cannot be read")
+        return "good"
+
+    def failed(run: DurableRun, failure: Failure) -> Ending:
+        raise Damaged("a row of the records cannot be read")
+
+    place.tale.do = story
+    place.tale.failed = failed  # type: ignore[method-assign]
+    place.enqueue("bad-1", "bad-2", "bad-3", "bad-4", "good")  # more than there are threads
+    place.engine.start()
+    _wait(lambda: place.tale.endings == [("subject good", "good")])
+    assert place.engine.running
+    assert {place.states()[f"bad-{number}"] for number in (1, 2, 3, 4)} == {RunState.RUNNING}
+
+
 def test_an_interruption_is_no_failure(place: Place) -> None:
     def story(run: DurableRun) -> None:
         raise Interrupted

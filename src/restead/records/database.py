@@ -4,6 +4,7 @@ SQLite for now; nothing but the listeners below is SQLite's own.  Every writing 
 when it begins, so what it has read cannot change before it writes: check and change are one.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,6 +109,8 @@ def _translated() -> Iterator[None]:
         if type(error) is not sa.exc.DatabaseError:  # IntegrityError, ProgrammingError, …: a bug, not the file
             raise
         raise Damaged("the records are damaged", detail=str(error)) from error
+    except json.JSONDecodeError as error:  # from a column's type, while a row was read
+        raise Damaged("a row of the records cannot be read", detail=str(error)) from error
 
 
 def _make_private(file: str | None) -> None:

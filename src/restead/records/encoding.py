@@ -8,6 +8,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
+from restead.domain.errors import Damaged
+
 Thing = TypeVar("Thing")
 
 
@@ -31,7 +33,17 @@ def build(kind: type[Thing], data: Any) -> Thing:
     """Return the dataclass *kind* that `plain` made *data* of.
 
     A member that *data* lacks takes its default, so rows of an older release still read.
+
+    Raises:
+        Damaged: *data* is nothing that `plain` makes of a *kind*.
     """
+    try:
+        return _build(kind, data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"a row of the records holds no {kind.__name__}", detail=str(error)) from error
+
+
+def _build(kind: type[Thing], data: Any) -> Thing:
     hints = _hints(typing.cast(Any, kind))
     return kind(**{name: _value(hints[name], item) for name, item in data.items()})
 
@@ -52,7 +64,7 @@ def _value(hint: Any, data: Any) -> Any:
         kinds = arguments[:1] * len(data) if arguments[1:] == (...,) else arguments
         return tuple(_value(kind, item) for kind, item in zip(kinds, data, strict=True))
     if is_dataclass(hint):
-        return build(typing.cast(type, hint), data)
+        return _build(typing.cast(type, hint), data)
     if hint is datetime:
         return datetime.fromisoformat(data)
     return hint(data) if isinstance(hint, type) and issubclass(hint, Enum) else data
