@@ -17,6 +17,12 @@ Everything may run at the same time, from several processes and hosts.  Why that
                                and condemned like others: hence the wait
     restore × collection       what is read is needed; a pack that goes away was copied first, so whoever misses it
                                looks the chunk up again
+    rewriting × delete         what is wanted is pinned, and so are the safety manifests of the commit that pins it:
+                               both outlive the session, its process and a delete, until its owner unpins them
+    rewriting × crash          both trees are durable before the first write; whatever a crash leaves on the target is
+                               compared and written again from the last mark on, in either direction
+                               (tests/repository/restore_model.py explores the order, test_rewrite_crashes.py the code)
+    rewriting × other writers  what is about to be overwritten must be as surveyed; the rest is found by reading back
     collection × collection    condemned packs stay condemned for ever; nobody copies into or counts on them, and
                                removing twice is removing
     anything × crash           before `commit`: garbage, in packs that nobody needs.  After it: complete, because
