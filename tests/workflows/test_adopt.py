@@ -177,6 +177,9 @@ def test_what_a_restore_has_overwritten_is_adopted_too(house: House) -> None:
     kept = next(each for each in house.all_backups() if each.id != backup.id)
     assert kept.name.startswith("prerestore_")
     assert kept.safety_of == restore.id
+    house.engine.do_chores()
+    house.drain()
+    assert kept.id in {each.id for each in house.all_backups()}, "its time begins anew"
     _restores(house, kept, server, overwritten)
 
 
@@ -266,6 +269,39 @@ def test_another_backup_under_the_same_number_is_not_taken_for_it(house: House) 
     assert Settlement.ADOPTED in _done(_adopt(house))
     back = next(each for each in house.all_backups() if each.name == "lost")
     _restores(house, back, server, wanted)
+
+
+def test_deleting_a_backup_takes_nothing_that_is_another_s(house: House) -> None:
+    """Nobody has adopted anything yet, and two backups name one number: it is that of the one whose run made it."""
+    server = house.server()
+    house.protect(server)
+    objects = _objects(house)
+    lost = house.protect(server)
+    _put_repository_back(house, objects)
+    house.scribble(server, 3)
+    stranger, wanted = house.protect(server), house.disks(server)
+    assert [volume.manifest for volume in stranger.volumes] == [volume.manifest for volume in lost.volumes]
+    house.service.checkpoints.delete(house.caller, PROJECT, lost.checkpoint_id, None)
+    house.drain()
+    _restores(house, stranger, server, wanted)
+
+
+def test_a_deleted_backup_comes_back_with_the_repository_that_had_it(house: House) -> None:
+    """Under an id of its own: its old one is that of a deleted backup."""
+    server = house.server()
+    deleted, wanted = house.protect(server, name="deleted"), house.disks(server)
+    objects = _objects(house)
+    house.service.checkpoints.delete(house.caller, PROJECT, deleted.checkpoint_id, None)
+    house.drain()
+    _put_repository_back(house, objects)
+    assert _done(_adopt(house)) == [Settlement.ADOPTED]
+    (back,) = house.all_backups()
+    assert back.name == "deleted"
+    assert back.id != deleted.id
+    _restores(house, back, server, wanted)
+    house.service.checkpoints.delete(house.caller, PROJECT, back.checkpoint_id, None)
+    house.drain()
+    assert [each.backup_id for each in stored_disks(house.records, house.repository) if not each.backup_id] == []
 
 
 def test_a_backup_that_was_lost_is_found_when_its_repository_is_back(house: House) -> None:
