@@ -48,7 +48,8 @@ class Life:
 
     def _moved(self) -> None:
         for _ in range(int(self.draws + self.luck.random())):
-            self.crashes.append(Crash(self.disk.crash(self.luck), self.mark))
+            mark = self.mark  # first: what another thread flushes meanwhile is on the medium, and not yet marked
+            self.crashes.append(Crash(self.disk.crash(self.luck), mark))
 
 
 class Survivor:
