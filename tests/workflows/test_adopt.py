@@ -117,6 +117,25 @@ def test_adopting_twice_changes_nothing(house: House) -> None:
     assert house.dump() == before
 
 
+def test_power_cut_anywhere_in_adopting(house: House) -> None:
+    """What is adopted is whole, and the next time goes on with the rest."""
+    server, other = house.server(), house.server((16384,), name="db-1", seed=2)
+    made = {house.protect(server).id, house.protect(other).id, house.protect(server).id}
+    for at in count(1):
+        _lose_records(house)
+        house.cut_power_at(at)
+        try:
+            _adopt(house)
+            break
+        except PowerCut:
+            house.crash_and_restart()
+        there = house.all_backups()
+        assert all(backup.restorable and backup.volumes for backup in there)
+        assert len(_adopt(house)) == 3 - len(there)
+        assert {backup.id for backup in house.all_backups()} == made
+    assert at > 6, "each backup is a transaction of its own"
+
+
 def test_where_nothing_was_lost_nothing_is_done(house: House) -> None:
     server = house.server()
     backup = house.protect(server)
@@ -259,6 +278,11 @@ def test_another_backup_under_the_same_number_is_not_taken_for_it(house: House) 
     stranger = house.protect(other)
     numbers = {volume.manifest for backup in house.all_backups() for volume in backup.volumes}
     assert len(numbers) < sum(len(backup.volumes) for backup in house.all_backups()), "two share a number"
+    before = house.disks(server)
+    mistaken = house.restore(house.backup(lost.id))
+    assert mistaken.failure is not None
+    assert "an older repository was put in this one's place" in mistaken.failure.message
+    assert (mistaken.state, house.disks(server)) == (RestoreState.FAIL, before)
     assert _done(_adopt(house)) == [Settlement.LOST]
     assert house.backup(lost.id).state is BackupState.ERROR
     house.service.checkpoints.delete(house.caller, PROJECT, lost.checkpoint_id, None)
@@ -349,3 +373,21 @@ def test_the_story_of_an_adopted_backup_is_empty_and_asked_for_in_vain_by_nobody
     house.drain()
     assert house.all_backups() == ()
     assert list(stored_disks(house.records, house.repository)) == []
+
+
+def test_a_restore_that_the_records_have_forgotten_is_not_done_again(house: House) -> None:
+    """The rows were put back to a moment inside it: what was written to the disks since is not overwritten."""
+    server = house.server()
+    backup = house.protect(server)
+    house.scribble(server, 5)
+    restore = house.restore(backup, wait=False)
+    kept = _keep(house)
+    house.drain()
+    house.scribble(server, 6)
+    newer = house.disks(server)
+    _put_back(house, kept)
+    house.drain()
+    again = house.wait_for(restore.id)
+    assert again.failure is not None
+    assert "the records are older than the repository" in again.failure.message
+    assert (again.state, house.disks(server)) == (RestoreState.FAIL, newer)

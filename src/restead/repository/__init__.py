@@ -36,7 +36,7 @@ Everything may run at the same time, from several processes and hosts.  Why that
 
 from restead.repository.backup import Saved
 from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret
-from restead.repository.log import ManifestEntry, SessionState
+from restead.repository.log import ManifestEntry, Phase, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
 from restead.repository.reads import Held, Reads, Rewritten
@@ -48,6 +48,6 @@ from restead.repository.survey import Hint, Survey
 
 __all__ = [
     "CHUNK_SIZE", "Count", "DiskDescription", "Held", "Hint", "KeyFile", "Keyring", "Manifest", "ManifestEntry",
-    "Passphrase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten", "Saved", "Secret", "Session",
+    "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten", "Saved", "Secret", "Session",
     "SessionState", "Survey", "Window", "scrub",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from restead.workflows.restore_ending import (
     Trouble,
     settle_restored,
     settle_undone,
+    settle_unsafe,
     settle_untouched,
     trouble,
     turn_back,
@@ -28,7 +29,7 @@ from restead.workflows.restore_ending import (
 from restead.workflows.restore_progress import Reading, RestoreProgress
 from restead.workflows.restore_safety import add_safety_checkpoint
 from restead.workflows.restore_watch import Watch
-from restead.workflows.sessions import drop_sessions
+from restead.workflows.sessions import drop_sessions, require_own
 from restead.workflows.story import DurableRun
 from restead.workflows.together import Gate, GivenUp, together
 
@@ -121,6 +122,9 @@ class Life:
         if self._phase not in _WRITING:
             drop_sessions(self._repository, self._run.claim.run_id)
             self._advance(Event.COMPARE)
+        with self._records.read() as tx:
+            backup = backups.backup(tx, self._run.project_id, self._plan.backup_id)
+        require_own(self._repository, backup)
         self._run.tell(Told.COMPARING, self._restore.id, disks=len(self._disks))
         self._open_disks(held)
         wanted = list(dict.fromkeys(disk.wanted for disk in self._disks))
@@ -206,10 +210,11 @@ class Life:
             self._run.record(lambda tx: settle_untouched(tx, self._restore, self._plan, why))
             self._after_untouched()
         elif self._session is None:
-            doubtful = {disk.ordinal: ("", disk.doubtful()) for disk in begun}
-            self._run.record(lambda tx: settle_undone(tx, self._restore, self._plan, why, doubtful))
+            doubtful = {disk.ordinal: disk.doubtful() for disk in begun}
+            self._run.record(lambda tx: settle_unsafe(tx, self._restore, self._plan, why, doubtful))
         else:
-            self._run.record(lambda tx: turn_back(tx, self._restore, why))
+            stats = self._progress.reading().stats
+            self._run.record(lambda tx: turn_back(tx, self._restore, why, stats))
             self._put_back(begun, why, held)
 
     def _go_on_putting_back(self, stop: Callable[[], None], held: ExitStack) -> None:

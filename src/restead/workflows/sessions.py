@@ -2,10 +2,11 @@
 
 import structlog
 
-from restead.domain.errors import ResteadError
-from restead.domain.ids import RunId
+from restead.domain.backup import Backup
+from restead.domain.errors import Damaged, ResteadError
+from restead.domain.ids import RunId, same_id
 from restead.records import Records, RecordsUnavailable, runs
-from restead.repository import Repository
+from restead.repository import Phase, Repository
 
 log = structlog.get_logger()
 
@@ -31,11 +32,44 @@ def drop_sessions(repository: Repository, run_id: RunId) -> None:
     """Undo all that earlier lives of a run, or earlier tries of this one, have done in the repository.
 
     Only while no row tells of what they have committed.
+
+    Raises:
+        Damaged: one of them has come to its end, so the rows were put back to an earlier moment.  To begin anew would
+            overwrite what has been written to the disks since.
     """
-    for session in repository.sessions(run_id):
-        repository.end(session.number, unpin=True)
-        if session.manifests:
+    found = repository.sessions(run_id)
+    for session in found:
+        if session.phase is Phase.ENDED and session.manifests:
+            raise Damaged(
+                f"the records are older than the repository: run {run_id} has come to its end in session "
+                f"{session.number} of the log, and is not begun anew"
+            )
+    for session in found:
+        if session.manifests:  # before its end: see above
             repository.delete(session.manifests)
+        repository.end(session.number, unpin=True)
+
+
+def require_own(repository: Repository, backup: Backup) -> None:
+    """Return if the manifests that this backup's rows name are its own.
+
+    A number of the log is given once in one history.  Where an older repository was put in place, and went on, the
+    same number is another's manifest: of another disk, or of another moment.
+
+    Raises:
+        Damaged: one of them is another's.
+    """
+    there = {entry.id: entry for entry in repository.manifests(backup.project_id)}
+    for volume in backup.volumes:
+        entry = None if volume.manifest is None else there.get(volume.manifest)
+        if entry is None:
+            continue  # whoever opens it is told that there is none
+        if entry.session_label != backup.run_id or not same_id(entry.label, volume.volume_id):
+            raise Damaged(
+                f"manifest {entry.id} of the repository is of disk {entry.label} and run {entry.session_label}, disk "
+                f"backup {volume.id} is of disk {volume.volume_id} and run {backup.run_id}: an older repository was "
+                "put in this one's place"
+            )
 
 
 def _is_done(records: Records, label: str) -> bool:
