@@ -56,6 +56,7 @@ class Disk:
         self._back = False  # and has turned round
         self._proven = False
         self._doubtful = False  # a write or a flush has failed: what is read from memory is not believed
+        self._strange = False  # what stands there is not what we have read or written
 
     # ------------------------------------------------------------------ opening
 
@@ -90,7 +91,7 @@ class Disk:
                 f"needs {self._volume.source.size}",
                 code=Code.TARGET_TOO_SMALL,
             )
-        self._target = WatchedTarget(disk, check=self._check, first=self._begin, spend=around.watch.spend)
+        self._target = WatchedTarget(disk, check=self._check, first=self._begin, spend=self._spend)
 
     def close(self) -> None:
         """Let the disk go."""
@@ -101,6 +102,9 @@ class Disk:
         """Make it durable that the disk is being written to."""
         around = self._around
         around.run.record(lambda tx: restores.move_volume(tx, around.id, self.ordinal, Event.BEGIN))
+
+    def _spend(self, length: int) -> None:
+        self._around.watch.spend(length, self._check)
 
     def _check(self) -> None:
         """What is asked before each write: no cancel stops putting back."""
@@ -165,6 +169,7 @@ class Disk:
         except ResteadError as error:
             if isinstance(error, Unavailable) and not self.target.failed:
                 raise  # the store did not answer: the disk itself can be written again
+            self._strange = isinstance(error, Damaged)
             # What is wanted was checked before, unless nothing but zeroes stood there.
             blank = self.survey is not None and self.survey.blank
             return failure_json(error, "lost" if blank else "where")
@@ -178,7 +183,7 @@ class Disk:
         try:
             self._reread(reads, self.wanted, check)
         except Damaged as error:
-            self.mark = 0
+            self._strange, self.mark = True, 0
             return failure_json(error, "where")
         return None
 
@@ -210,8 +215,9 @@ class Disk:
             progress=lambda progress: self._around.progress.put_back(self.ordinal, progress),
             check=check,
         )
-        if done.proven and not self._doubtful:
+        if done.proven and not self._doubtful and not self._strange:
             return
+        self.mark = 0  # nothing is believed before it is read again
         try:
             self._reread(reads, self._held, check)
         except Damaged:

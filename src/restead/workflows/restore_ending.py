@@ -51,9 +51,25 @@ def settle_restored(tx: Transaction, restore: Restore, stats: RestoreStats) -> N
     restores.advance(tx, restore.id, Event.SETTLE, stats=stats, progress=100)
 
 
-def turn_back(tx: Transaction, restore: Restore, why: Trouble) -> None:
+def settle_unsafe(
+    tx: Transaction, restore: Restore, plan: RestorePlan, why: Trouble, doubtful: Mapping[int, Ranges]
+) -> None:
+    """Nothing was kept of what the disks held: these are in doubt, others hold the backup or were left alone."""
+    for ordinal, volume in enumerate(restores.restore(tx, restore.project_id, restore.id).volumes):
+        reason = _reason(plan, why, ordinal)
+        if volume.outcome is VolumeOutcome.WAITING:
+            restores.move_volume(tx, restore.id, ordinal, Event.LEFT_ALONE, reason=reason)
+        elif doubtful.get(ordinal):
+            ranges = tuple(doubtful[ordinal])
+            restores.move_volume(tx, restore.id, ordinal, Event.FAILED, reason=reason, ranges=ranges)
+        else:
+            restores.move_volume(tx, restore.id, ordinal, Event.RESTORED, progress=100)
+    restores.advance(tx, restore.id, Event.SETTLE, failure=why.failure)
+
+
+def turn_back(tx: Transaction, restore: Restore, why: Trouble, stats: RestoreStats) -> None:
     """From here on nothing is written but what stood there before."""
-    restores.advance(tx, restore.id, Event.PUT_BACK, failure=why.failure)
+    restores.advance(tx, restore.id, Event.PUT_BACK, failure=why.failure, stats=stats)
     if why.ordinal is not None:
         restores.note(tx, restore.id, why.ordinal, why.failure.message)
 
@@ -68,16 +84,11 @@ def settle_untouched(tx: Transaction, restore: Restore, plan: RestorePlan, why: 
 def settle_undone(
     tx: Transaction, restore: Restore, plan: RestorePlan, why: Trouble, broken: Mapping[int, tuple[str, Ranges]]
 ) -> None:
-    """Every disk that was written to was put back, but those that are *broken*: why, and what is doubtful on them.
-
-    One of them on which nothing is doubtful holds the backup.
-    """
+    """Every disk that was written to was put back, but those that are *broken*: why, and what is doubtful on them."""
     for ordinal, volume in enumerate(restores.restore(tx, restore.project_id, restore.id).volumes):
         reason = volume.reason or _reason(plan, why, ordinal)
         if volume.outcome is VolumeOutcome.WAITING:
             restores.move_volume(tx, restore.id, ordinal, Event.LEFT_ALONE, reason=reason)
-        elif ordinal in broken and not broken[ordinal][1]:
-            restores.move_volume(tx, restore.id, ordinal, Event.RESTORED, progress=100)
         elif ordinal in broken:
             message, ranges = broken[ordinal]
             reason = f"{reason}; {message}" if message else reason
@@ -92,7 +103,7 @@ def settle_failed(tx: Transaction, restore: Restore, failure: Failure) -> None:
     """Something failed that nobody foresaw: turn back, or, where that is not possible, say what is doubtful."""
     plan, why = restores.plan(tx, restore.id), Trouble(failure)
     if restore.phase in _FORWARD and restore.session is not None:
-        turn_back(tx, restore, why)
+        turn_back(tx, restore, why, restore.stats)
         return
     volumes = restore.volumes
     broken = {at: ("", [(0, volume.target_size)]) for at, volume in enumerate(volumes)

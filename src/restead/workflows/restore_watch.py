@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from restead.domain.ids import RestoreId
@@ -47,10 +48,10 @@ class Watch:
         finally:
             self._lock.release()
 
-    def spend(self, length: int) -> None:
-        """Return when so many more bytes of a disk may be read or written."""
-        self._own.take(length, self._run.check)
-        self._all.take(length, self._run.check)
+    def spend(self, length: int, check: Callable[[], None]) -> None:
+        """Return when so many more bytes of a disk may be read or written; *check*, one of ours, is asked meanwhile."""
+        self._own.take(length, check)
+        self._all.take(length, check)
 
     def _look(self) -> None:
         try:
