@@ -117,14 +117,17 @@ def test_servers_can_be_found_by_id_or_name(front: Front) -> None:
     server = front.server(20 * MIB, 5 * MIB)
     front.server(name="theirs", project=OTHER)
     system, data = server.volumes
+    front.cloud.put(replace(server, volumes=(replace(system, location="/srv/system.raw"), data)))
     expected = {
         "id": server.id,
         "name": "web-1",
         "status": "stopped",
         "zone": "nova",
         "volumes": [
-            {"id": system.id, "name": "disk-0", "size": 20 * MIB, "bootable": True, "shared": False},
-            {"id": data.id, "name": "disk-1", "size": 5 * MIB, "bootable": False, "shared": False},
+            {"id": system.id, "name": "disk-0", "size": 20 * MIB, "bootable": True, "shared": False,
+             "location": "/srv/system.raw"},
+            {"id": data.id, "name": "disk-1", "size": 5 * MIB, "bootable": False, "shared": False,
+             "location": ""},
         ],
         "can_start": True,
         "can_stop": True,
@@ -150,9 +153,9 @@ def test_the_status_tells_what_somebody_should_know(tmp_path: Path) -> None:
     """Asked anew each time: a warning goes when its reason is gone."""
     warnings = ["the recovery key is kept nowhere else"]
     front = Front(tmp_path, warnings=lambda: tuple(warnings))
-    assert front.get("/status").json == {"status": {"version": __version__, "warnings": warnings}}
+    assert front.get("/status").json == {"status": {"version": __version__, "warnings": warnings, "stored": 0}}
     warnings.clear()
-    assert front.get("/status").json == {"status": {"version": __version__, "warnings": []}}
+    assert front.get("/status").json == {"status": {"version": __version__, "warnings": [], "stored": 0}}
     assert front.get("/status", token=None).status == 401
     assert front.get("/status", project=OTHER).status == 403
     assert PROJECT != OTHER

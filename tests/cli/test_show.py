@@ -2,7 +2,7 @@
 
 import pytest
 
-from restead.cli.show import seconds, size, table
+from restead.cli.show import megabytes, seconds, size, table
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,7 @@ def test_brackets_are_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> 
     """Names come from others."""
     table(("A",), [("[bold]name[/bold]",)])
     assert "[bold]name[/bold]" in capsys.readouterr().out
+
+
+def test_whole_mebibytes_are_not_called_nothing() -> None:
+    assert [megabytes(count) for count in (0, 24, 2048)] == ["< 1 MiB", "24 MiB", "2 GiB"]

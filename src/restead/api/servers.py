@@ -16,13 +16,14 @@ router = APIRouter(prefix="/v1/{project_id}/servers", tags=["Servers"])
 
 
 class VolumeView(TypedDict):
-    """A disk that is attached now; *size* in bytes."""
+    """A disk that is attached now; *size* in bytes; *location*: where it is, for people."""
 
     id: str
     name: str
     size: Whole
     bootable: bool
     shared: bool
+    location: str
 
 
 class ServerView(TypedDict):
@@ -83,4 +84,5 @@ def _volume(volume: Volume) -> VolumeView:
         "size": volume.size,
         "bootable": volume.bootable,
         "shared": volume.shared,
+        "location": volume.location,
     }

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from typing_extensions import TypedDict
 
 from restead import __version__
-from restead.api.answers import Json
+from restead.api.answers import Json, Whole
 from restead.api.auth import Call, may
 from restead.api.openapi import documented
 from restead.domain.caller import Action
@@ -15,10 +15,11 @@ router = APIRouter(prefix="/v1/{project_id}/status", tags=["Status"])
 
 
 class StatusView(TypedDict):
-    """The running version, and sentences that somebody should read."""
+    """The running version, sentences that somebody should read, and the bytes that the project's backups store."""
 
     version: str
     warnings: list[str]
+    stored: Whole
 
 
 class StatusBody(TypedDict):
@@ -29,5 +30,6 @@ class StatusBody(TypedDict):
 
 @router.get("", **documented("showStatus", "Show how the service is", answers=StatusBody))
 def show_status(call: Annotated[Call, Depends(may(Action.SERVERS_LIST))]) -> Json:
-    view: StatusView = {"version": __version__, "warnings": list(call.door.warnings())}
+    stored = call.service.quotas.stored(call.caller, call.project_id)
+    view: StatusView = {"version": __version__, "warnings": list(call.door.warnings()), "stored": stored}
     return Json({"status": view})

@@ -7,14 +7,13 @@ import typer
 from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
-from restead.cli.show import facts, print_json, size, table, when
+from restead.cli.show import facts, megabytes, print_json, table, when
 from restead.cli.wiring import Json, agree, group, over_http, say
 
 backups = group("backup", "List, show and delete backups.")
 checkpoints = group("checkpoint", "List and show runs of backups: one moment, one or more servers.")
 
 _BackupName = Annotated[str, typer.Argument(help="Id, or a name that only one backup has.", metavar="BACKUP")]
-_MB = 1024 * 1024
 
 
 @backups.command("list")
@@ -34,7 +33,7 @@ def list_backups(
         return
     rows = [
         (each["id"], each["name"], each["extend_info"]["resource_name"], each["status"], when(each["protected_at"]),
-         size(each["extend_info"]["size"] * _MB))
+         megabytes(each["extend_info"]["size"]))
         for each in found
     ]  # fmt: skip
     table(("ID", "NAME", "SERVER", "STATUS", "MOMENT (UTC)", "STORED"), rows)
@@ -54,16 +53,16 @@ def show_backup(client: Client, backup: _BackupName, json: Json = False) -> None
          ("status", found["status"]), ("progress", _percent(found)), ("failed", about["fail_reason"]),
          ("server", f"{about['resource_name']} ({found['resource_id']})"), ("moment", when(found["protected_at"])),
          ("consistency", about.get("consistency", "")), ("checkpoint", found["checkpoint_id"]),
-         ("stored", size(about["size"] * _MB)), ("saved", f"{about['space_saving_ratio']} %")]
+         ("stored", megabytes(about["size"])), ("saved", f"{about['space_saving_ratio']} %")]
     )  # fmt: skip
     if about["volume_backups"]:
         print()
         rows = [
-            (each["id"], each["source_volume_name"], f"{each['source_volume_size']} GiB", each["status"],
-             "boot" if each["bootable"] else "", size(each["size"] * _MB))
+            (each["id"], each["source_volume_name"], f"≤ {each['source_volume_size']} GiB", each["status"],
+             "boot" if each["bootable"] else "", megabytes(each["size"]))
             for each in about["volume_backups"]
         ]  # fmt: skip
-        table(("DISK BACKUP", "DISK", "SIZE AT MOST", "STATUS", "", "STORED"), rows)
+        table(("DISK BACKUP", "DISK", "SIZE", "STATUS", "", "STORED"), rows)
 
 
 @backups.command("delete")

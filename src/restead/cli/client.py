@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from restead.domain.errors import (
+    Code,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -132,7 +133,7 @@ class Client:
 def _reference(body: Json, response: httpx2.Response) -> str:
     code = str(body.get("error_code", response.status_code))
     if response.status_code < 500:
-        return code
+        return "" if code == Code.NO_SUCH_PATH.value else code  # what is missing is said; a path is no word for people
     return f"{code}, request {response.headers.get('X-Openstack-Request-Id', 'unknown')}"
 
 

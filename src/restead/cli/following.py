@@ -43,11 +43,10 @@ def tell_end(restore: Json) -> None:
         say(f"the restore is under way; watch it with: restead restores watch {restore['id']}")
         return
     if restore["status"] == "success":
-        rate = f", {size(stats['bytes_per_second'])}/s" if stats["bytes_per_second"] else ""
         say(
             f"restored: {size(stats['total'])} in all, {size(stats['written'])} written, "
             f"{size(stats['zeroed'])} zeroed, {size(stats['kept'])} right already, "
-            f"{size(stats['verified'])} proven{rate}{_took(restore)}"
+            f"{size(stats['verified'])} proven{_took(restore)}"
         )
         if restore["safety_checkpoint_id"] and stats["written"] + stats["zeroed"]:
             say(f"what was overwritten is kept; bring it back with: restead restores undo {restore['id']}")
@@ -69,4 +68,6 @@ def _took(restore: Json) -> str:
         return ""
     took = datetime.fromisoformat(restore["finished_at"]) - datetime.fromisoformat(restore["created_at"])
     count = took.total_seconds()
-    return f", in {count:.1f} s" if count < 60 else f", in {seconds(count)}"
+    # Over the whole time, resumed or not: a reader who divides the one by the other finds the same.
+    rate = f" ({size(restore['stats']['total'] / count)}/s)" if count > 0 else ""
+    return (f", in {count:.1f} s" if count < 60 else f", in {seconds(count)}") + rate

@@ -23,6 +23,8 @@ def export(house: House) -> None:
 def confirm(house: House) -> None:
     """Read the recovery key from standard input, and note that it is kept elsewhere."""
     house.confirm_recovery_key(_asked_for())
+    if not sys.stdin.isatty():
+        say("warning: the key came from a file or a program; one that is on this machine is lost with this machine")
     say("the recovery key is right, and noted as kept elsewhere")
 
 

@@ -27,6 +27,6 @@ def show_plan(plan: Json, names: Mapping[str, str], *, compare: bool) -> None:
         say("the server runs: its disks can be compared when it is stopped")
     for each in volumes:
         if each["target_size"] > each["size"]:
-            tail = size(each["target_size"] - each["size"])
-            say(f"disk {names.get(each['volume_id'], each['volume_id'])} is larger: its last {tail} would be cleared")
+            tail, name = size(each["target_size"] - each["size"]), names.get(each["volume_id"], each["volume_id"])
+            say(f"disk {name} is larger than the backup: its last {tail} would be zeroed")
     say(f"{_ACTIONS[tuple(plan['server_actions'])]}; nothing was changed")

@@ -8,12 +8,11 @@ from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.progress import Bar
-from restead.cli.show import count_of, print_json, size
+from restead.cli.show import count_of, megabytes, print_json
 from restead.cli.waiting import backup_states
 from restead.cli.wiring import Exit, Json, NoWait, fail, over_http, say
 
 _KB = 1024  # CSBS: "kB, MB and GB mean 2^10, 2^20 and 2^30 bytes"
-_MB = 1024 * 1024
 
 
 @over_http
@@ -38,6 +37,8 @@ def protect(
         print_json({"checkpoint_item": backup})
     else:
         _tell(backup)
+        if not (found["can_start"] or found["can_stop"]):
+            say(f"restead does not know who runs {found['name']} (power none), nor whether it was stopped: see to it")
         print(backup["id"])
     if backup["status"] == "error":
         raise typer.Exit(Exit.FAILED)
@@ -64,4 +65,4 @@ def _tell(backup: Body) -> None:
         say(f"backup {backup['name']} failed: {about['fail_reason']}")
     else:
         disks = count_of(len(about["volume_backups"]), "disk")
-        say(f"backup {backup['name']}: {disks}, {size(about['size'] * _MB)} stored")
+        say(f"backup {backup['name']}: {disks}, {megabytes(about['size'])} stored")

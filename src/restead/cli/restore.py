@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -91,6 +92,9 @@ def restore(
         Verify, typer.Option(help="stream: prove every byte on its way; readback: also read the disks again.")
     ] = Verify.STREAM,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done.")] = False,
+    print_request: Annotated[
+        bool, typer.Option("--print-request", help="Only print the request that would be sent, for curl.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="With --plan: read the disks of a stopped server for exact numbers.")
     ] = False,
@@ -103,10 +107,14 @@ def restore(
         raise typer.BadParameter("--compare goes with --plan")
     request = _request(client, backup, to, map or [], only or [], power_on)
     request.extensions.update(_extensions(no_safety=no_safety, verify=verify, compare=compare))
-    if plan:
-        _plan(client, request, compare=compare, as_json=json)
+    if print_request:
+        print(dumps(request.body, indent=2, ensure_ascii=False))
         return
-    _show(request)
+    found = client.post("/restores/plan", request.body)["plan"]  # so that what is refused is refused before it is shown
+    if plan:
+        _tell_plan(found, request, compare=compare, as_json=json)
+        return
+    _show(request, found)
     if not yes:
         agree(f"overwrite {count_of(len(request.pairs), 'disk')}?")
     found = client.post("/restores", request.body)["restore"]
@@ -133,6 +141,10 @@ def _request(
         (source, _disk_for(source, backup, server)) for source in wanted
     ]  # fmt: skip
     running = server["status"] == "running"
+    if power_on and not server["can_start"]:
+        raise InvalidRequest(
+            f"restead cannot start server {server['name']} (power none): leave out --power-on, and start it yourself"
+        )
     extensions: Body = {"allow_partial": True} if only else {}
     return _Request(backup, server, tuple(pairs), running if power_on is None else power_on, extensions)
 
@@ -144,8 +156,7 @@ def _extensions(*, no_safety: bool, verify: Verify, compare: bool) -> Body:
     return {name: value for name, (value, said) in every.items() if said}
 
 
-def _plan(client: Client, request: _Request, *, compare: bool, as_json: bool) -> None:
-    found = client.post("/restores/plan", request.body)["plan"]
+def _tell_plan(found: Body, request: _Request, *, compare: bool, as_json: bool) -> None:
     if as_json:
         print_json({"plan": found})
     else:
@@ -199,21 +210,25 @@ def _disk_for(source: Body, backup: Body, server: Body) -> Body:
     return fitting[0]
 
 
-def _show(request: _Request) -> None:
+def _show(request: _Request, plan: Body) -> None:
     about, server = request.backup["extend_info"], request.server
     say(
         f"backup {request.backup['name']} of server {about['resource_name']}, as it was at "
         f"{when(request.backup['protected_at'])} UTC"
     )
     say(f"will be written over these disks of server {server['name']} ({server['id']}):")
-    for source, disk in request.pairs:
-        stderr.print(
-            Text(f"    {source['source_volume_name']} → {disk['name']}", "bold"),
-            Text(f"{disk['id']}, {size(disk['size'])}", "dim"),
-        )
-    running = server["status"] == "running"
-    before = "is stopped for it" if running else "is stopped"
-    after = "started afterwards" if request.power_on else "stays stopped"
-    say(f"the server {before} and {after}")
+    for (source, disk), planned in zip(request.pairs, plan["volumes"], strict=True):
+        about = f"{disk['location'] or disk['id']}, {size(disk['size'])}"
+        tail = planned["target_size"] - planned["size"]
+        about += f"; the backup is of {size(planned['size'])}, the last {size(tail)} are zeroed" if tail else ""
+        stderr.print(Text(f"    {source['source_volume_name']} → {disk['name']}", "bold"), Text(about, "dim"))
+    say(_power(server, after=request.power_on))
     if "safety" in request.extensions:
         say("what stands there now is NOT kept: this cannot be rolled back or undone")
+
+
+def _power(server: Body, *, after: bool) -> str:
+    if not (server["can_stop"] or server["can_start"]):
+        return "restead does not know who runs the server (power none): keep it stopped until this has ended"
+    before = "is stopped for it" if server["status"] == "running" else "is stopped"
+    return f"the server {before} and {'started afterwards' if after else 'stays stopped'}"

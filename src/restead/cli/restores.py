@@ -1,15 +1,18 @@
 """`restead restores …`: what became of restores."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from restead.cli import find
 from restead.cli.client import Client
+from restead.cli.client import Json as Body
 from restead.cli.following import follow, tell_end
 from restead.cli.restore_actions import RestoreId, cancel, throttle, undo
 from restead.cli.show import facts, print_json, size, table, when
 from restead.cli.wiring import Exit, Json, group, over_http
+from restead.domain.ids import canonical_id
 
 restores = group("restores", "List, show, watch, cancel, undo and slow down restores.")
 
@@ -27,17 +30,32 @@ def list_restores(
     json: Json = False,
 ) -> None:
     """List restores, newest first."""
-    found = client.all("/restores", "restores", **({"status": status} if status else {}))
+    found = list(client.all("/restores", "restores", **({"status": status} if status else {})))
     if json:
         for each in found:
             print_json(each)
         return
+    servers, backups = _names(client, found)
     rows = [
         (each["id"], each["status"], f"{each['progress']} %", when(each["created_at"]),
-         each["parameters"]["targets"]["server_id"], each["parameters"]["checkpoint_item_id"])
+         servers.get(canonical_id(server := each["parameters"]["targets"]["server_id"]), server),
+         backups.get(canonical_id(backup := each["parameters"]["checkpoint_item_id"]), backup))
         for each in found
     ]  # fmt: skip
     table(("ID", "STATUS", "DONE", "CREATED (UTC)", "SERVER", "BACKUP"), rows)
+
+
+def _names(client: Client, found: Sequence[Body]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the names of servers and of backups by their ids; what is not there any more has none."""
+    servers = {canonical_id(each["id"]): each["name"] for each in client.get("/servers")["servers"]} if found else {}
+    missing = {canonical_id(each["parameters"]["checkpoint_item_id"]) for each in found}
+    backups: dict[str, str] = {}
+    for each in client.all("/checkpoint_items", "checkpoint_items", limit=1000) if found else ():
+        backups[canonical_id(each["id"])] = each["name"]
+        missing.discard(canonical_id(each["id"]))
+        if not missing:
+            break
+    return servers, backups
 
 
 @restores.command("show")

@@ -46,6 +46,11 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if count >= 100 or count == int(count) else f"{count:.1f} {unit}"
 
 
+def megabytes(count: int) -> str:
+    """Return a size that the API tells in whole MiB: `24 MiB`, `< 1 MiB`."""
+    return size(count * 2**20) if count else "< 1 MiB"
+
+
 def count_of(number: int, what: str) -> str:
     """Return `1 disk`, `2 disks`."""
     return f"{number} {what}{'s' if number != 1 else ''}"

@@ -4,8 +4,6 @@ from restead.cli.client import Client
 from restead.cli.show import facts, print_json, size
 from restead.cli.wiring import Json, over_http, say
 
-_GB = 2**30
-
 
 @over_http
 def status(client: Client, json: Json = False) -> None:
@@ -23,6 +21,6 @@ def status(client: Client, json: Json = False) -> None:
     facts(
         [("service", f"restead {found['version']} at {client.address.url}"), ("project", client.address.project),
          ("backups", f"{resources['backups']['used']}, {protecting} being made"),
-         ("stored", f"at most {size(resources['backup_capacity']['used'] * _GB)}"),
+         ("stored", size(found["stored"])),
          ("restores", f"{len(under_way)} under way")]
     )  # fmt: skip

@@ -44,7 +44,8 @@ class Exit(IntEnum):
 
 
 EXIT_CODES = """Exit codes: 0 done; 1 failed (a backup or restore ended in error, stored bytes are damaged);
-2 the command line is wrong; 3 the service, or something it needs, cannot be reached or is in use;
+2 the command line is wrong, or somebody would have to be asked and --yes is missing;
+3 the service, or something it needs, cannot be reached or is in use;
 4 refused (not allowed, not found, a condition does not hold); 130 interrupted."""
 
 _CODES: dict[type[ResteadError], Exit] = {
@@ -73,13 +74,20 @@ def fail(message: str, code: Exit) -> typer.Exit:
 def agree(question: str) -> None:
     """Return if somebody says yes.  Raises typer.Exit: nobody is there, or says no."""
     if not on_terminal():
-        raise fail("nobody is here to agree to this; say --yes to do it without asking", Exit.USAGE)
+        raise fail("this is no terminal, so nobody can be asked: say --yes to do it without asking; "
+                   "nothing was changed", Exit.USAGE)  # fmt: skip
     if not typer.confirm(f"restead: {question}", err=True):
         raise fail("nothing was changed", Exit.REFUSED)
 
 
 class Commands(TyperGroup):
-    """Commands whose errors become one line and an exit code."""
+    """Commands whose errors become one line and an exit code, which the help of each explains."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            found.epilog = EXIT_CODES
+        return found
 
     def invoke(self, ctx: Any) -> Any:
         try:

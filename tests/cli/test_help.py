@@ -1,0 +1,16 @@
+"""What `--help` says at every level."""
+
+import pytest
+from typer.testing import CliRunner
+
+from restead.cli import command_line
+
+
+@pytest.mark.parametrize("words", [[], ["backup"], ["backup", "list"], ["restores", "undo"], ["restore"]])
+def test_every_help_tells_the_exit_codes(words: list[str]) -> None:
+    """Those of groups and of the commands in them, too."""
+    shown = CliRunner().invoke(command_line(), [*words, "--help"])
+    assert shown.exit_code == 0
+    told = " ".join(shown.output.split())
+    assert "Exit codes: 0 done; 1 failed" in told
+    assert "130 interrupted" in told
