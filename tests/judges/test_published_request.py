@@ -99,6 +99,7 @@ def test_the_published_request_brings_the_server_back(web: Running) -> None:
         resources_status={f"OS::Nova::Server#{WEB_SERVER}": "available", f"OS::Cinder::Volume#{WEB_DISK}": "available"},
         finished_at=TIME,
         progress=100,
+        safety_checkpoint_id=Choice((None, UUID)),
         volumes=ListOf({
             **json.loads(body)["restore"]["parameters"]["targets"]["volumes"][0],
             "outcome": "restored", "ranges": [], "progress": 100,
