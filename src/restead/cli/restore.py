@@ -15,11 +15,30 @@ from restead.cli.client import Json as Body
 from restead.cli.following import follow, tell_end
 from restead.cli.plan import show_plan
 from restead.cli.show import count_of, print_json, size, when
-from restead.cli.wiring import Exit, Json, NoWait, agree, over_http, say, stderr
+from restead.cli.wiring import Exit, Json, NoWait, PowerOn, agree, over_http, say, stderr
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import same_id
 
 _SOURCE_KEYS = ("id", "source_volume_id", "source_volume_name")
+
+
+_Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Which disk of the backup goes to which disk, each by id or name; repeat it for each. "
+        "Left out: each to the disk it came from, or on another server to the one of its role and name.",
+        metavar="BACKUP_DISK=DISK",
+        show_default=False,
+    ),
+]
+_Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Restore only this disk of the backup, by id or name; repeat it for more.",
+        metavar="BACKUP_DISK",
+        show_default=False,
+    ),
+]
 
 
 class Verify(StrEnum):
@@ -61,30 +80,9 @@ def restore(
     to: Annotated[
         str, typer.Option("--to", help="Server to restore; the one that was backed up if left out.", metavar="SERVER")
     ] = "",
-    map: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Which disk of the backup goes to which disk, each by id or name; repeat it for each. "
-            "Left out: each to the disk it came from, or on another server to the one of its role and name.",
-            metavar="BACKUP_DISK=DISK",
-            show_default=False,
-        ),
-    ] = None,
-    power_on: Annotated[
-        bool | None,
-        typer.Option(
-            "--power-on/--no-power-on",
-            help="Whether the server runs afterwards; as now if left out.",
-            show_default=False,
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Restore only this disk of the backup, by id or name; repeat it for more.", metavar="BACKUP_DISK",
-            show_default=False,
-        ),
-    ] = None,
+    map: _Map = None,
+    power_on: PowerOn = None,
+    only: _Only = None,
     no_safety: Annotated[
         bool, typer.Option("--no-safety", help="Do not keep what is overwritten: no rolling back, no undo.")
     ] = False,

@@ -10,7 +10,7 @@ from restead.cli.client import Client
 from restead.cli.client import Json as Body
 from restead.cli.following import follow, tell_end
 from restead.cli.show import count_of, print_json, say_rate
-from restead.cli.wiring import Exit, Json, NoWait, agree, fail, over_http, say
+from restead.cli.wiring import Exit, Json, NoWait, PowerOn, agree, fail, over_http, say
 from restead.domain.errors import NotFound
 
 RestoreId = Annotated[str, typer.Argument(help="Id of the restore.", metavar="RESTORE")]
@@ -35,13 +35,7 @@ def cancel(client: Client, restore: RestoreId, no_wait: NoWait = False, json: Js
 def undo(
     client: Client,
     restore: RestoreId,
-    power_on: Annotated[
-        bool | None,
-        typer.Option(
-            "--power-on/--no-power-on", help="Whether the server runs afterwards; as now if left out.",
-            show_default=False,
-        ),
-    ] = None,
+    power_on: PowerOn = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
     no_wait: NoWait = False,
     json: Json = False,

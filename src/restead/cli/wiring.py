@@ -116,6 +116,12 @@ _Project = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on a line.")]
 
+PowerOn = Annotated[
+    bool | None,
+    typer.Option(
+        "--power-on/--no-power-on", help="Whether the server runs afterwards; as now if left out.", show_default=False
+    ),
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as it is accepted.")]
 
 
