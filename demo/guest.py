@@ -45,7 +45,9 @@ class SerialLine:
 
     def report(self, seconds: float) -> Report:
         """Return the guest's report; it has *seconds* to read its whole data disk."""
-        prove(self.await_word("MG-READY", seconds) is not None, f"the guest did not report within {seconds:g} s")
+        reported = self.await_word("MG-READY", seconds) is not None
+        why = f"the guest did not report within {seconds:g} s; on a busy machine try again when it is quieter"
+        prove(reported, f"{why} (KEEP=1 keeps the folder; its serial line is in {self._log})")
         lines = dict(
             line.split(" ", 1) for line in self.said().splitlines() if line.startswith("MG-") and " " in line
         )

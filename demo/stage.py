@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-_TITLE = 26  # characters of a step's first column
-WIDEST = 100  # characters of a line, however wide the terminal is
+_TITLE = 27  # characters of a step's first column
+WIDEST = 80  # characters of a line, however wide the terminal is
 
 
 class NotProven(Exception):
@@ -63,20 +63,26 @@ class Stage:
         self.done(step, time.monotonic() - began)
 
     def done(self, step: Step, seconds: float) -> None:
-        took = f"{seconds:6.1f} s"
-        room = min(self.console.width, WIDEST) - _TITLE - len(took) - 6
-        line = Text("  ✓ ", "green") + Text(step.title.ljust(_TITLE)) + Text(step.said.ljust(room), "dim")
+        took = f"{seconds:5.1f} s"
+        room = WIDEST - _TITLE - len(took) - 5
+        said = [step.said[at : at + room] for at in range(0, len(step.said), room)] or [""]
+        line = Text("  ✓ ", "green") + Text(step.title.ljust(_TITLE)) + Text(said[0].ljust(room + 1), "dim")
         self.console.print(line + Text(took, "dim"), soft_wrap=True)
+        for rest in said[1:]:
+            self.console.print(Text(" " * (_TITLE + 4) + rest, "dim"), soft_wrap=True)
 
     def leave_out(self, what: str, why: str) -> None:
         self.left_out.append(what)
         line = Text("  – ", "yellow") + Text(what.ljust(_TITLE)) + Text(f"left out: {why}", "yellow")
         self.console.print(line, soft_wrap=True)
 
+    def fact(self, name: str, value: str) -> None:
+        self.console.print(Text("    ") + Text(name.ljust(_TITLE), "dim") + Text(value), soft_wrap=True)
+
     def quote(self, text: str) -> None:
         self.console.print()
         for line in text.splitlines():
-            self.console.print(Text(f"      {line}", "magenta" if line else ""), soft_wrap=True)
+            self.console.print(Text(f"      {line}" if line else "", "magenta"), soft_wrap=True)
         self.console.print()
 
     @property
