@@ -49,7 +49,7 @@ MEANING: dict[Code, tuple[int, str]] = {
     Code.INTERNAL: (500, "internal error, or stored bytes are damaged"),
     Code.UNAUTHENTICATED: (401, "the token is missing, unknown, expired or revoked"),
     Code.FORBIDDEN: (403, "the token's project or role does not allow the call"),
-    Code.NO_SUCH_PATH: (404, "no such path"),
+    Code.NO_SUCH_PATH: (404, "no such path, or no such server in it"),
     Code.METHOD_NOT_ALLOWED: (405, "the method is not known on this path; Allow lists those that are"),
     Code.BODY_TOO_LARGE: (413, "the body is over 1 MiB"),
 }
