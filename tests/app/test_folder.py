@@ -50,6 +50,35 @@ def test_sockets_stay_where_they_were_first(tmp_path: Path, monkeypatch: pytest.
         assert folder.runtime(None) == wanted, "made anew after a reboot"
 
 
+def test_an_empty_runtime_folder_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But it stays while a service runs, while a machine's socket is in it, and where an operator has chosen it."""
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() or 0)
+    monkeypatch.setattr("os.access", lambda *_: False)  # /run is not ours
+    session = tmp_path / "session"
+    session.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    folder, service = DataFolder(tmp_path / "data"), DataFolder(tmp_path / "data")
+    with folder.setting_up():
+        chosen = folder.runtime(None)
+    assert chosen.parent == session
+    socket = chosen / "web-1.qmp"
+    socket.touch()
+    folder.give_back_runtime()
+    assert chosen.exists(), "a machine's socket is in it"
+    socket.unlink()
+    with service.setting_up():
+        service.occupy("127.0.0.1:0")
+    folder.give_back_runtime()
+    assert chosen.exists(), "a service runs"
+    service.close()
+    folder.give_back_runtime()
+    assert not chosen.exists()
+    with folder.setting_up():
+        wanted = folder.runtime(session / "restead-mine")
+    folder.give_back_runtime()
+    assert wanted.exists(), "an operator has chosen it"
+
+
 def test_a_runtime_folder_that_somebody_else_can_enter_is_refused(tmp_path: Path) -> None:
     """Whoever reaches a machine's socket commands the machine."""
     folder, open_to_all = DataFolder(tmp_path / "data"), tmp_path / "open"

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ class DataFolder:
         """
         self.path = path
         self._service: int | None = None
+        self._chosen: Path | None = None  # runtime folder whose place nobody has set
         os.umask(0o077)  # whatever this process makes from here on is private, in every library
         try:
             path.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
@@ -100,6 +101,7 @@ class DataFolder:
         if wanted is None and link.is_symlink():
             remembered = link.readlink()
             if _made_private(remembered):
+                self._chosen = remembered
                 return remembered
         path = wanted or self._runtime_place()
         try:
@@ -111,7 +113,20 @@ class DataFolder:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(path)
         fresh.replace(link)
+        self._chosen = None if wanted else path
         return path
+
+    def give_back_runtime(self) -> None:
+        """Remove the runtime folder if it is empty, its place was chosen by us and no service runs; else do nothing.
+
+        Whoever has opened the data folder meanwhile makes it anew before a machine starts.  Where everybody may
+        make folders it stays: another could make it in between.
+        """
+        if self._chosen is None or not self._chosen.name.startswith("restead-"):
+            return
+        with suppress(OSError), self.setting_up() as holder:
+            if holder is None and not self._chosen.parent.stat().st_mode & stat.S_IWOTH:
+                self._chosen.rmdir()
 
     def _runtime_place(self) -> Path:
         mark = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:8]

@@ -112,3 +112,4 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
     finally:
         records.close()
         folder.close()
+        folder.give_back_runtime()
