@@ -40,6 +40,17 @@ class _Disk:
             self.now[offset : offset + len(data)] = data
             self.rotten = {at: byte for at, byte in self.rotten.items() if not offset <= at < offset + len(data)}
 
+    def forget_unflushed(self) -> None:
+        """As after a failed flush: memory holds what was written and believes it clean, the medium what was before."""
+        with self.lock:
+            before = bytearray(self.now)
+            for offset, old in reversed(self.lost_at_power_cut):
+                before[offset : offset + len(old)] = old
+            self.lost_at_power_cut.clear()
+            for at in range(len(before)):
+                if before[at] != self.now[at]:
+                    self.rotten[at] = before[at]
+
     def medium(self, offset: int, length: int) -> bytes:
         found = bytearray(self.now[offset : offset + length])
         for at, byte in self.rotten.items():
@@ -301,6 +312,7 @@ class MemoryTarget(MemorySource):
             self._begin("flush", 0, 0)
         except Unavailable:
             self._lost = f"disk {self._id}: a flush failed; what it holds is unknown"
+            self._disk.forget_unflushed()
             raise
         with self._disk.lock:
             self._disk.lost_at_power_cut.clear()

@@ -50,6 +50,9 @@ def is_honest(
 
 
 def nothing_is_left(house: House) -> None:
-    """No session is open or keeps anything, and nobody works on a backup."""
+    """No session is open or keeps anything, every manifest is a backup's, and nobody works on one."""
     assert dict(house.repository.log.refresh().sessions) == {}
-    assert {backup.state for backup in house.all_backups()} <= {BackupState.AVAILABLE, BackupState.ERROR}
+    backups = house.all_backups()
+    assert {backup.state for backup in backups} <= {BackupState.AVAILABLE, BackupState.ERROR}
+    manifests = {volume.manifest for backup in backups for volume in backup.volumes if volume.manifest}
+    assert {entry.id for entry in house.repository.manifests(PROJECT)} == manifests

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from restead.domain.backup import Failure
 from restead.domain.errors import Code, ResteadError
 from restead.domain.ids import RestoreId
@@ -33,8 +31,6 @@ from restead.workflows.restore_watch import Watch
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 from restead.workflows.throttle import Throttle
-
-log = structlog.get_logger()
 
 
 class RestoreStory:
@@ -67,8 +63,8 @@ class RestoreStory:
             watch = Watch(self._records, run, restore.id, self._throttle, self._look_every)
             Life(self._records, self._repository, self._volumes, watch, run, restore, plan).settle(stop)
             restore, _ = self._rows(run)
-        self._let_go(restore)
         server = self._power(run, restore, plan)
+        # What the disks hold is decided: what was kept for them need not be any longer.
         end_dead_sessions(self._records, self._repository, run.claim.run_id)
         return partial(end_restore, restore=restore, plan=plan, server=server)
 
@@ -94,15 +90,6 @@ class RestoreStory:
         run.tell(Told.STOPPING, plan.server.id)
         stop = partial(self._servers.stop, run.project_id, plan.server.id, grace=self._grace)
         run.step(f"{run.claim.number}/stop", stop)
-
-    def _let_go(self, restore: Restore) -> None:
-        """What the disks hold is decided: what was kept for them need not be any longer.  Repeatable."""
-        if restore.session is None:
-            return
-        try:
-            self._repository.end(restore.session, unpin=True)
-        except ResteadError as error:
-            log.warning("a session stays open for now", session=restore.session, reason=error.message)
 
     def _power(self, run: DurableRun, restore: Restore, plan: RestorePlan) -> Json | None:
         """Give the server the power state it is to have; return why it has another, None if it has."""
