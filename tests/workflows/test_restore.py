@@ -127,15 +127,16 @@ def test_without_safety_a_failed_disk_is_damaged_and_the_server_stays_stopped(ho
     assert house.restore(backup, power_on=True, safety=False).state is RestoreState.SUCCESS
 
 
-def test_a_failed_flush_is_not_repeated_and_believed(house: House) -> None:
-    """The disk is opened anew and written as if nothing that is read from it were true."""
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_failed_flush_is_not_repeated_and_believed(house: House, times: int) -> None:
+    """The disk is opened anew and written as if nothing that is read from it were true, also in putting back."""
     server = house.server((64 * 1024,))
     backup = house.protect(server)
     house.scribble(server, 2)
     before = house.disks(server)
-    failed = _failing(house, "cloud: flush", 1)
+    failed = _failing(house, "cloud: flush", times)
     restore = house.restore(backup)
-    assert failed == ["cloud: flush"]
+    assert failed == ["cloud: flush"] * times
     assert (restore.state, restore.volumes[0].outcome) == (RestoreState.FAIL, _O.PUT_BACK)
     assert house.disks(server) == before
 
