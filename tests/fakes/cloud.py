@@ -255,10 +255,12 @@ class MemorySource:
 
     def _extents(self, at: int, end: int) -> Iterator[Extent]:
         start, data = at, False
+        doubtful = {place // _PAGE for place in self._disk.rotten}  # a page that memory and medium differ in is no hole
         while at < end:
             stop = min(at // _PAGE * _PAGE + _PAGE, end)
-            page = self._disk.now[at // _PAGE * _PAGE : at // _PAGE * _PAGE + _PAGE]
-            holds_data = page.count(0) < len(page)
+            number = at // _PAGE
+            page = self._disk.now[number * _PAGE : number * _PAGE + _PAGE]
+            holds_data = page.count(0) < len(page) or number in doubtful
             if holds_data != data:
                 if at > start:
                     yield Extent(start, at - start, data)

@@ -95,7 +95,7 @@ def _case(it: Scene, seed: int) -> bool:
     is_honest(house, it.server, restore, it.wanted, it.before, safe=safe)
     if house.repository.log.refresh().sessions:
         house.protect(house.server((512,), name="other"))  # whoever comes next ends what could not be ended
-    nothing_is_left(house)
+    nothing_is_left(house, faults=True)
     if chance.random() < 0.1:
         again = house.restore(it.backup, power_on=True)
         assert (again.state, house.disks(it.server)) == (RestoreState.SUCCESS, it.wanted)

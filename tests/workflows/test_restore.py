@@ -9,7 +9,7 @@ from tests.house import PROJECT, House
 from tests.workflows.test_backup import _failing
 
 from restead.domain.backup import Backup
-from restead.domain.errors import Code, Unavailable
+from restead.domain.errors import Code, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId
 from restead.domain.restore import RestoreStats
 from restead.domain.server import Server, ServerStatus
@@ -139,6 +139,27 @@ def test_a_failed_flush_is_not_repeated_and_believed(house: House, times: int) -
     assert failed == ["cloud: flush"] * times
     assert (restore.state, restore.volumes[0].outcome) == (RestoreState.FAIL, _O.PUT_BACK)
     assert house.disks(server) == before
+
+
+def test_a_restore_after_one_that_left_a_disk_in_doubt_does_not_believe_memory(house: House) -> None:
+    """A flush had failed: memory shows the backup, the medium does not hold it."""
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    wanted = house.disks(server)
+    house.scribble(server, 2)
+    failed = _failing(house, "cloud: flush", 1)
+    opening = house.power.fault
+
+    def fault(what: str) -> None:
+        opening(what)
+        if failed and what == "cloud: open_target":
+            raise InvalidRequest("the disk is gone for now")
+
+    house.power.fault = fault
+    assert house.restore(backup).volumes[0].outcome is _O.DAMAGED
+    house.power.fault = lambda what: None
+    assert house.restore(backup).state is RestoreState.SUCCESS
+    assert house.disks(server) == wanted
 
 
 def test_a_second_disk_that_does_not_open_leaves_both_untouched(house: House) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from restead.domain.errors import Code, NotFound
-from restead.domain.ids import CheckpointId, ProjectId, RestoreId, canonical_id
+from restead.domain.ids import CheckpointId, ProjectId, RestoreId, VolumeId, canonical_id
 from restead.domain.listing import Page, RestoreFilter, Window
 from restead.domain.restore import Restore, RestorePlan, RestoreRequest, RestoreStats, VolumeRestore
 from restead.domain.states import PHASE, RESTORE, VOLUME, Event, RestorePhase, RestoreState, VolumeOutcome, after
@@ -127,6 +127,22 @@ def wishes(tx: Transaction, id: RestoreId) -> tuple[bool, int | None, int | None
     row = tx.connection.execute(sa.select(restores.c.cancelled, restores.c.throttle).where(restores.c.id == id)).one()
     together = tx.connection.scalar(sa.select(throttles.c.bytes_per_second).where(throttles.c.name == _ALL))
     return bool(row.cancelled), row.throttle, together
+
+
+def in_doubt(tx: Transaction, project_id: ProjectId, volume_id: VolumeId) -> bool:
+    """Tell whether the last restore of that disk that has ended has left it damaged."""
+    query = (
+        sa.select(restore_volumes.c.outcome)
+        .join_from(restore_volumes, restores)
+        .where(
+            sa.func.lower(restore_volumes.c.volume_id) == volume_id.lower(),
+            restores.c.project_id == project_id,
+            restores.c.state != RestoreState.IN_PROGRESS,
+        )
+        .order_by(restores.c.finished_at.desc())
+        .limit(1)
+    )
+    return tx.connection.scalar(query) == VolumeOutcome.DAMAGED
 
 
 def needing(tx: Transaction, checkpoint_id: CheckpointId) -> RestoreId | None:

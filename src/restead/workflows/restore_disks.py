@@ -11,7 +11,7 @@ from restead.domain.ids import ManifestId, RestoreId, VolumeId
 from restead.domain.restore import PlannedVolume, Restore, RestorePlan
 from restead.domain.states import Event
 from restead.ports import Consistency, Volumes
-from restead.records import RecordsUnavailable, restores
+from restead.records import Records, RecordsUnavailable, restores
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Held, Reads, Repository, Session, Survey
 from restead.workflows.restore_progress import RestoreProgress
@@ -27,6 +27,7 @@ Ranges = tuple[tuple[int, int], ...]
 class Surroundings:
     """What all disks of one life of a restore share."""
 
+    records: Records
     run: DurableRun
     restore: Restore  # as it stood when this life began
     plan: RestorePlan
@@ -92,6 +93,13 @@ class Disk:
                 code=Code.TARGET_TOO_SMALL,
             )
         self._target = WatchedTarget(disk, check=self._check, first=self._begin, spend=self._spend)
+        # After a failed flush memory may hold, and call clean, what the disk never got.
+        self._target.past_caches = self._in_doubt()
+
+    def _in_doubt(self) -> bool:
+        around = self._around
+        with around.records.read() as tx:
+            return restores.in_doubt(tx, around.run.project_id, self.id)
 
     def close(self) -> None:
         """Let the disk go."""
@@ -238,7 +246,7 @@ class Disk:
 
     def _heal(self, check: Callable[[], None]) -> None:
         """Compare all of the disk with what it held, and write what differs: somebody else has written there."""
-        around, before = self._around, self._saved()
+        around, before, self.target.past_caches = self._around, self._saved(), True
         with around.repository.session(around.run.project_id, label=around.run.claim.run_id, reads=[before]) as session:
             now = session.survey(self.target, before, description=self._description(), keep=False, check=check)
             session.rewrite(now, before, self.target, check=check)

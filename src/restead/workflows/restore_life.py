@@ -63,7 +63,7 @@ class Life:
         self._watch = watch
         sizes = [volume.target.size for volume in plan.volumes]
         self._progress = RestoreProgress(sizes, restore.stats, self._told)
-        around = Surroundings(run, restore, plan, repository, volumes, self._watch, self._progress)
+        around = Surroundings(records, run, restore, plan, repository, volumes, self._watch, self._progress)
         self._disks = [Disk(around, ordinal) for ordinal in range(len(plan.volumes))]
         self._reads: Reads | None = None
         self._culprit: int | None = None  # the disk that failed last

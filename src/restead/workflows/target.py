@@ -30,6 +30,7 @@ class WatchedTarget:
         self._first = first
         self._spend = spend
         self._lock = threading.Lock()
+        self.past_caches = False  # what lies in memory is not believed: a flush has failed once
         self.begun = False
         self.failed = False  # a write or a flush did not succeed: nothing is known of the disk
 
@@ -38,8 +39,11 @@ class WatchedTarget:
         return self._target.size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        self._spend(buffer.nbytes)
-        self._target.read_into(offset, buffer)
+        if self.past_caches:
+            self.reread_into(offset, buffer)
+        else:
+            self._spend(buffer.nbytes)
+            self._target.read_into(offset, buffer)
 
     def reread_into(self, offset: int, buffer: memoryview) -> None:
         self._spend(buffer.nbytes)
