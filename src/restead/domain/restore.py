@@ -10,6 +10,7 @@ from restead.domain.errors import Code, InvalidRequest
 from restead.domain.ids import (
     BackupId,
     CheckpointId,
+    ManifestId,
     ProjectId,
     RestoreId,
     RunId,
@@ -65,6 +66,12 @@ class PlannedVolume:
 
     source: VolumeBackup
     target: Volume
+
+    @property
+    def wanted(self) -> ManifestId:
+        """What the target is to hold."""
+        assert self.source.manifest is not None  # an available backup has one for each disk
+        return self.source.manifest
 
 
 @dataclass(frozen=True, slots=True)

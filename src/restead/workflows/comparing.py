@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from restead.domain.errors import ResteadError
-from restead.domain.ids import ManifestId, ProjectId
+from restead.domain.ids import ProjectId
 from restead.domain.restore import Comparison, PlannedVolume, RestorePlan
 from restead.ports import BlockTarget, Consistency, Volumes
 from restead.records import utc_now
@@ -29,7 +29,7 @@ class Comparer:
             Unavailable, NotFound: a disk is in use, or gone.
             Damaged: some of what is wanted is lost or damaged.
         """
-        wanted = list(dict.fromkeys(_manifest(volume) for volume in plan.volumes))
+        wanted = list(dict.fromkeys(volume.wanted for volume in plan.volumes))
         with ExitStack() as held:
             targets = [
                 held.enter_context(self._volumes.open_target(project_id, plan.server.id, volume.target.id))
@@ -49,11 +49,6 @@ class Comparer:
 
 def _compared(session: Session, volume: PlannedVolume, target: BlockTarget) -> Comparison:
     about = DiskDescription("data", utc_now(), Consistency.OFFLINE.value)
-    survey = session.survey(target, _manifest(volume), description=about, keep=False)
+    survey = session.survey(target, volume.wanted, description=about, keep=False)
     count = session.check_wanted(survey, target, compare=True)
     return Comparison(kept=count.kept, to_write=count.written, to_zero=count.zero, to_save=survey.count.new)
-
-
-def _manifest(volume: PlannedVolume) -> ManifestId:
-    assert volume.source.manifest is not None  # an available backup has one for each disk
-    return volume.source.manifest

@@ -63,8 +63,7 @@ class Disk:
 
     @property
     def wanted(self) -> ManifestId:
-        assert self._volume.source.manifest is not None  # an available backup has one for each disk
-        return self._volume.source.manifest
+        return self._volume.wanted
 
     @property
     def target(self) -> WatchedTarget:
