@@ -117,7 +117,7 @@ def test_it_cannot_be_deleted_while_its_restore_is_under_way(house: House) -> No
                     with pytest.raises(InvalidRequest) as refused:
                         house.service.checkpoints.delete(house.caller, PROJECT, kept.checkpoint_id, None)
                     refusals.append(refused.value.code)
-                    SafetyRetention(house.records, house.engine.submit, timedelta(days=-1))()
+                    SafetyRetention(house.records, house.engine.submit, timedelta(days=-1))(lambda: None)
 
     house.power.fault = fault
     restore = house.restore(backup)
@@ -135,7 +135,7 @@ def test_what_was_kept_goes_when_its_time_is_over_and_nothing_else(house: House)
     house.drain()
     assert _safety(house, restore).state is BackupState.AVAILABLE
     manifests = len(house.repository.manifests(PROJECT))
-    SafetyRetention(house.records, house.engine.submit, timedelta(0))()
+    SafetyRetention(house.records, house.engine.submit, timedelta(0))(lambda: None)
     house.drain()
     assert [one.id for one in house.all_backups()] == [backup.id]
     assert len(house.repository.manifests(PROJECT)) == manifests - len(server.volumes)

@@ -388,3 +388,31 @@ def _wait(condition: Callable[[], bool], seconds: float = 20) -> None:
             return
         over.wait(0.01)
     pytest.fail(f"still waiting after {seconds} s")
+
+
+def test_a_long_chore_holds_up_no_other_and_ends_with_the_engine(place: Place) -> None:
+    """Each is done at the start and again after its own time; one that goes on for ever is ended by its check."""
+    rounds, long_begun, ended = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def long(check: Callable[[], None]) -> None:
+        long_begun.set()
+        try:
+            while True:
+                check()
+                threading.Event().wait(0.002)
+        except Interrupted:
+            ended.set()
+            raise
+
+    def failing(check: Callable[[], None]) -> None:
+        rounds.release()
+        raise Unavailable("the store is away")
+
+    place.engine.do_regularly(long)
+    place.engine.do_regularly(failing, every=timedelta(seconds=0.002))
+    place.engine.start()
+    assert long_begun.wait(5)
+    for _ in range(3):
+        assert rounds.acquire(timeout=5)
+    assert place.engine.stop(timedelta(seconds=5))
+    assert ended.is_set()

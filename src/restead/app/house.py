@@ -1,22 +1,18 @@
-"""The house as the command line works with it: tokens, servers and keys on a data folder, service or not."""
+"""The house as the command line works with it: tokens and servers on a data folder, service or not."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
+from restead.app.keys import FolderKeys
 from restead.app.opening import Opened
+from restead.app.stored import FolderStored
 from restead.cli.doors import NewServer
 from restead.domain.caller import Role
-from restead.domain.errors import InvalidRequest, NotFound, Unavailable
+from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import ProjectId, ServerId, same_id
 from restead.domain.server import Server
-from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token, check_project
 from restead.drivers.images import DiskDefinition, Power, ServerDefinition, disk_from_text
 from restead.records import Tokens, servers
-from restead.repository import KeyFile, RecoveryKey
-from restead.workflows.adopt import Adoption
-from restead.workflows.stock import stored_disks
 
 
 class FolderHouse:
@@ -25,6 +21,8 @@ class FolderHouse:
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
         self._tokens = Tokens(opened.records)
+        self.keys = FolderKeys(opened)
+        self.stored = FolderStored(opened)
 
     # ------------------------------------------------------------------ tokens
 
@@ -76,38 +74,6 @@ class FolderHouse:
             busy = servers.under_way(tx, server.project_id, server.id)
         if busy:
             raise InvalidRequest(f"server {server.name} ({server.id}) cannot be {what} now: {busy}")
-
-    # ------------------------------------------------------------------ keys
-
-    def export_recovery_key(self) -> str:
-        key = RecoveryKey.generate()
-        with self._opened.folder.setting_up():
-            self._opened.keyring().add_wrapping(key, label=f"exported {datetime.now(UTC):%Y-%m-%d}")
-        return key.printed()
-
-    def confirm_recovery_key(self, text: str) -> None:
-        self._opened.keyring().confirm_recovery(RecoveryKey.parse(text), datetime.now(UTC))
-
-    def open_by_recovery_key(self, text: str) -> Path:
-        keyring = self._opened.keyring(RecoveryKey.parse(text))
-        path = self._opened.key_file
-        keyring.add_wrapping(KeyFile.create(path), label=f"made by the recovery key {datetime.now(UTC):%Y-%m-%d}")
-        return path
-
-    # ------------------------------------------------------------------ the repository
-
-    def stored_disks(self) -> Iterator[StoredDisk]:
-        with self._opened.folder.setting_up():
-            repository = self._opened.repository(make=False)
-        yield from stored_disks(self._opened.records, repository)
-
-    def settle_repository(self) -> Iterator[Settled]:
-        with self._opened.folder.setting_up() as service:
-            if service is not None:
-                raise Unavailable(f"a service works on the data folder, end it first: {service}")
-            self._opened.folder.occupy("no address: it is restead repository adopt")
-            repository = self._opened.repository(make=False)
-        yield from Adoption(self._opened.records, repository).settle()
 
 
 def _definition(new: NewServer) -> ServerDefinition:

@@ -31,6 +31,34 @@ class NewServer:
     addresses: Sequence[str] = ()
 
 
+class Keys(Protocol):
+    """What opens the repository."""
+
+    def export_recovery(self) -> str:
+        """Make a recovery key and return it; it is stored nowhere."""
+        ...
+
+    def confirm_recovery(self, text: str) -> None:
+        """Note that the recovery key is kept elsewhere.  Raises InvalidRequest if *text* is not that key."""
+        ...
+
+    def recover(self, text: str) -> Path:
+        """Make a new key file that opens the repository, with the recovery key; return where it is."""
+        ...
+
+
+class Stored(Protocol):
+    """The repository, whatever the lists say.  Everything raises NotFound if there is none."""
+
+    def disks(self) -> Iterator[StoredDisk]:
+        """Yield the disk backups in the repository, oldest first."""
+        ...
+
+    def settle(self) -> Iterator[Settled]:
+        """Bring lists and repository together, and yield what was done.  Raises Unavailable while a service runs."""
+        ...
+
+
 class House(Protocol):
     """An opened data folder, whether or not a service runs on it."""
 
@@ -58,25 +86,11 @@ class House(Protocol):
         """Forget the server; its disks stay as they are."""
         ...
 
-    def export_recovery_key(self) -> str:
-        """Make a recovery key and return it; it is stored nowhere."""
-        ...
+    @property
+    def keys(self) -> Keys: ...
 
-    def confirm_recovery_key(self, text: str) -> None:
-        """Note that the recovery key is kept elsewhere.  Raises InvalidRequest if *text* is not that key."""
-        ...
-
-    def open_by_recovery_key(self, text: str) -> Path:
-        """Make a new key file that opens the repository, with the recovery key; return where it is."""
-        ...
-
-    def stored_disks(self) -> Iterator[StoredDisk]:
-        """Yield the disk backups in the repository, oldest first.  Raises NotFound: there is no repository."""
-        ...
-
-    def settle_repository(self) -> Iterator[Settled]:
-        """Bring lists and repository together, and yield what was done.  Raises Unavailable while a service runs."""
-        ...
+    @property
+    def stored(self) -> Stored: ...
 
 
 class Doors(Protocol):

@@ -2,7 +2,7 @@
 
 import sys
 
-from restead.cli.doors import House
+from restead.cli.doors import Keys
 from restead.cli.wiring import group, on_folder, say, stderr
 
 keys = group("key", "Make a recovery key, confirm that it is kept elsewhere, use it.")
@@ -10,9 +10,9 @@ keys = group("key", "Make a recovery key, confirm that it is kept elsewhere, use
 
 @keys.command("export")
 @on_folder
-def export(house: House) -> None:
+def export(door: Keys) -> None:
     """Make a recovery key and print it, this once. With it and the repository alone, every backup opens."""
-    key = house.export_recovery_key()
+    key = door.export_recovery()
     say("keep this key away from this machine, on paper or in a safe; it is not stored here")
     print(key)
     say("then type it back: restead key confirm")
@@ -20,9 +20,9 @@ def export(house: House) -> None:
 
 @keys.command("confirm")
 @on_folder
-def confirm(house: House) -> None:
+def confirm(door: Keys) -> None:
     """Read the recovery key from standard input, and note that it is kept elsewhere."""
-    house.confirm_recovery_key(_asked_for())
+    door.confirm_recovery(_asked_for())
     if not sys.stdin.isatty():
         say("warning: the key came from a file or a program; one that is on this machine is lost with this machine")
     say("the recovery key is right, and noted as kept elsewhere")
@@ -30,9 +30,9 @@ def confirm(house: House) -> None:
 
 @keys.command("recover")
 @on_folder
-def recover(house: House) -> None:
+def recover(door: Keys) -> None:
     """Read the recovery key from standard input, and make a new key file that opens the repository."""
-    path = house.open_by_recovery_key(_asked_for())
+    path = door.recover(_asked_for())
     say(f"key file {path} opens the repository from now on")
 
 

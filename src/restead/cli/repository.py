@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restead.cli.doors import House
+from restead.cli.doors import Stored
 from restead.cli.show import count_of, print_json, size, table, when
 from restead.cli.wiring import Exit, Json, fail, group, on_folder, say
 from restead.domain.stock import Settled, Settlement, StoredDisk
@@ -22,14 +22,14 @@ _DONE = {
 @repository.command("list")
 @on_folder
 def list_(
-    house: House,
+    stored: Stored,
     project: Annotated[str | None, typer.Option(help="Only of this project.", show_default=False)] = None,
     unlisted: Annotated[bool, typer.Option("--unlisted", help="Only what is in no list.")] = False,
     json: Json = False,
 ) -> None:
     """List the disk backups in the repository, oldest first, and whether a backup in the lists names them."""
     found = [
-        disk for disk in house.stored_disks()
+        disk for disk in stored.disks()
         if project in (None, disk.project_id) and not (unlisted and (disk.backup_id or disk.under_way))
     ]  # fmt: skip
     if json:
@@ -49,13 +49,13 @@ def list_(
 
 @repository.command("adopt")
 @on_folder
-def adopt(house: House, json: Json = False) -> None:
+def adopt(stored: Stored, json: Json = False) -> None:
     """Make lists and repository agree, after one was lost or put back without the other. No service may run.
 
     Backups that are in no list come into them; those that the repository does not hold become error.
     """
     done = []
-    for each in house.settle_repository():
+    for each in stored.settle():
         done.append(each)
         if json:
             print_json(_settled(each))

@@ -1,7 +1,7 @@
 """How a command gets what it works on, and how its failure becomes an exit code.
 
-A command is written as a plain function whose first parameter is a `House` or a `Client`; the decorators
-here put the options in its place that say which one.
+A command is written as a plain function whose first parameter is a `House`, its `Keys` or what is `Stored` in it, or
+a `Client`; the decorators here put the options in its place that say which one.
 """
 
 import functools
@@ -18,7 +18,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from restead.cli.client import Client, open_client
-from restead.cli.doors import Doors, House
+from restead.cli.doors import Doors, House, Keys, Stored
 from restead.cli.show import on_terminal
 from restead.domain.errors import (
     Damaged,
@@ -131,17 +131,19 @@ def doors_of(ctx: typer.Context) -> Doors:
 
 
 def on_folder(command: Callable[..., None], *, make: bool = False) -> Callable[..., None]:
-    """Turn the first parameter, the opened `House`, into the options that name the data folder.
+    """Turn the first parameter, the opened `House` or a part of it, into the options that name the data folder.
 
     *make*: the command may be the first one on a folder.  Others refuse one that is not there: it is mistyped.
     """
+    wanted = _first_parameter(command)
+    part = _PARTS[wanted]
 
     @functools.wraps(command)
     def run(*, ctx: typer.Context, data: Path | None, config: Path | None, **rest: Any) -> None:
         with doors_of(ctx).house(settings_of(config, data=data), make=make) as house:
-            command(house, **rest)
+            command(part(house), **rest)
 
-    return _with_options(run, command, House, {"data": DataOption, "config": ConfigOption})
+    return _with_options(run, command, wanted, {"data": DataOption, "config": ConfigOption})
 
 
 def beginning_folder(command: Callable[..., None]) -> Callable[..., None]:
@@ -170,6 +172,19 @@ def settings_of(config: Path | None, **flags: object) -> Settings:
         return read_settings(config, **flags)
     except InvalidRequest as error:
         raise fail(error.message, Exit.USAGE) from error
+
+
+_PARTS: dict[type, Callable[[House], object]] = {
+    House: lambda house: house,
+    Keys: lambda house: house.keys,
+    Stored: lambda house: house.stored,
+}
+
+
+def _first_parameter(command: Callable[..., None]) -> type:
+    name = next(iter(inspect.signature(command).parameters))
+    found: type = get_type_hints(command)[name]
+    return found
 
 
 def _with_options(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -25,8 +26,10 @@ from restead.workflows.story import Ending, Story
 
 log = structlog.get_logger()
 
+Chore = Callable[[Callable[[], None]], None]
+"""Something that is done now and then, for no caller.  It calls what it is given often: that ends it by raising."""
+
 _DEATHS = 50  # a run that died this often without an end kills its process: it is ended, not taken up again
-_CHORES = 3600.0  # seconds between two rounds of what is to be done now and then
 _LOOK_AGAIN = 5.0  # seconds after which an idle thread looks at the rows although nobody called
 
 
@@ -54,7 +57,7 @@ class Engine:
         self._calls = 0  # grows with each submit
         self._active: set[LeasedRun] = set()
         self._threads: list[threading.Thread] = []
-        self._chores: list[Callable[[], None]] = []
+        self._chores: list[tuple[Chore, timedelta]] = []
 
     @property
     def running(self) -> bool:
@@ -66,17 +69,14 @@ class Engine:
         with self._records.begin() as tx:
             return runs.release_all(tx)
 
-    def do_regularly(self, chore: Callable[[], None]) -> None:
-        """Have *chore* done at the start and every hour; call before `start`."""
-        self._chores.append(chore)
+    def do_regularly(self, chore: Chore, every: timedelta = timedelta(hours=1)) -> None:
+        """Have *chore* done at the start and again and again, on a thread of its own; call before `start`."""
+        self._chores.append((chore, every))
 
     def do_chores(self) -> None:
-        """Do now what is to be done regularly.  One that fails is done again the next time."""
-        for chore in self._chores:
-            try:
-                chore()
-            except ResteadError as error:
-                log.warning("a chore is left for later", reason=error.message, detail=error.detail)
+        """Do now what is to be done regularly, here.  One that fails is done again the next time."""
+        for chore, _ in self._chores:
+            self._do_chore(chore)
 
     def start(self) -> None:
         """Take up what a dead process left, and start the threads; whatever waits in the rows begins at once.
@@ -84,9 +84,9 @@ class Engine:
         Only for the one owner of a data folder: every other owner is believed dead.
         """
         self.take_up()
-        names = [*(f"run-{number}" for number in range(self._workers)), "leases", "chores"]
-        targets = [*(self._work for _ in range(self._workers)), self._keep_leases, self._keep_house]
-        for name, target in zip(names, targets, strict=True):
+        targets = [(f"run-{number}", self._work) for number in range(self._workers)]
+        targets += [(f"chore-{number}", partial(self._repeat, *each)) for number, each in enumerate(self._chores)]
+        for name, target in [*targets, ("leases", self._keep_leases)]:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -180,10 +180,22 @@ class Engine:
             runs.release(tx, run.claim)
         log.info("run given back, to be taken up again")
 
-    def _keep_house(self) -> None:
-        self.do_chores()
-        while not self._stopping.wait(_CHORES):
-            self.do_chores()
+    def _repeat(self, chore: Chore, every: timedelta) -> None:
+        self._do_chore(chore)
+        while not self._stopping.wait(every.total_seconds()):
+            self._do_chore(chore)
+
+    def _do_chore(self, chore: Chore) -> None:
+        try:
+            chore(self._check_going)
+        except ResteadError as error:
+            log.warning("a chore is left for later", reason=error.message, detail=error.detail)
+        except Interrupted:
+            pass  # it begins anew at the next start
+
+    def _check_going(self) -> None:
+        if self._stopping.is_set():
+            raise Interrupted("a chore is interrupted: the service ends")
 
     def _keep_leases(self) -> None:
         while not self._stopping.wait(self._lease.total_seconds() / 4):

@@ -19,7 +19,8 @@ class SafetyRetention:
         self._submit = submit
         self._keep = keep
 
-    def __call__(self) -> None:
+    def __call__(self, check: Callable[[], None]) -> None:
+        check()
         with self._records.begin() as tx:
             old = backups.safety_before(tx, tx.now - self._keep)
             unneeded = [backup for backup in old if restores.needing(tx, backup.checkpoint_id) is None]

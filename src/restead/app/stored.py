@@ -1,0 +1,32 @@
+"""A data folder's repository, as the command line works with it, service or not."""
+
+from collections.abc import Iterator
+
+from restead.app.opening import Opened
+from restead.domain.errors import Unavailable
+from restead.domain.stock import Settled, StoredDisk
+from restead.repository import Repository
+from restead.workflows.adopt import Adoption
+from restead.workflows.stock import stored_disks
+
+
+class FolderStored:
+    """Implements the command line's `Stored`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    def disks(self) -> Iterator[StoredDisk]:
+        yield from stored_disks(self._opened.records, self._repository())
+
+    def settle(self) -> Iterator[Settled]:
+        with self._opened.folder.setting_up() as service:
+            if service is not None:
+                raise Unavailable(f"a service works on the data folder, end it first: {service}")
+            self._opened.folder.occupy("no address: it is restead repository adopt")
+            repository = self._opened.repository(make=False)
+        yield from Adoption(self._opened.records, repository).settle()
+
+    def _repository(self) -> Repository:
+        with self._opened.folder.setting_up():
+            return self._opened.repository(make=False)
