@@ -143,6 +143,22 @@ class ReadsPastCaches(Protocol):
         ...
 
 
+@runtime_checkable
+class TracksChanges(Protocol):
+    """A disk, open as a source or a target, that knows by itself where it was written since an earlier moment."""
+
+    def generation(self) -> str:
+        """Return a name for what the disk holds now; "" if a later write could go unnoticed."""
+        ...
+
+    def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
+        """Return (offset, length) of all that may hold other bytes than then; None: anything may.
+
+        What is left out is certainly the same, whoever has written to the disk, and whatever crashed meanwhile.
+        """
+        ...
+
+
 class Consistency(StrEnum):
     """How true to the guest a moment is (CSBS, `extend_info.consistency`)."""
 

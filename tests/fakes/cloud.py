@@ -1,8 +1,9 @@
 """A cloud in memory: `Servers` and `Volumes`, honest about exclusion, holes and what is not yet on stable storage.
 
 It passes the conformance suites.  What a test may do to it beyond the ports: add servers, look at a disk from outside
-(`bytes_of`), let its bytes rot (`rot`), limit its space (`space`), cut the power (`lose_unflushed`), and be called
-before every operation (`before`), there to raise whatever a cloud may raise.
+(`bytes_of`), let its bytes rot (`rot`), limit its space (`space`), let disks forget where they were written (`tracks`),
+cut the power (`lose_unflushed`), and be called before every operation (`before`), there to raise whatever a cloud may
+raise.
 """
 
 import random
@@ -32,17 +33,21 @@ class _Disk:
     writers: int = 0
     pages: set[int] = field(default_factory=set)  # those that take space
     rotten: dict[int, int] = field(default_factory=dict)  # offset to byte: what the medium holds instead
+    history: list[tuple[int, int]] = field(default_factory=list)  # (offset, length) of all that ever changed
+    name: str = field(default_factory=new_id)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def change(self, offset: int, data: bytes) -> None:
         with self.lock:
             self.lost_at_power_cut.append((offset, bytes(self.now[offset : offset + len(data)])))
+            self.history.append((offset, len(data)))
             self.now[offset : offset + len(data)] = data
             self.rotten = {at: byte for at, byte in self.rotten.items() if not offset <= at < offset + len(data)}
 
     def forget_unflushed(self) -> None:
         """As after a failed flush: memory holds what was written and believes it clean, the medium what was before."""
         with self.lock:
+            self.history.append((0, len(self.now)))
             before = bytearray(self.now)
             for offset, old in reversed(self.lost_at_power_cut):
                 before[offset : offset + len(old)] = old
@@ -71,6 +76,7 @@ class MemoryCloud:
 
     def __init__(self, before: Callable[[str], None] = lambda operation: None) -> None:
         self.before = before  # called with the operation's name; what it raises, the operation raises
+        self.tracks = True  # whether its disks know where they were written
         self.space: int | None = None  # bytes that all disks together may still take; None: without end
         self.log: list[str] = []  # "start ID" and "stop ID", in order, each when it is done
         self._servers: dict[str, Server] = {}
@@ -99,6 +105,7 @@ class MemoryCloud:
             for volume in server.volumes:
                 disk = self._disks.setdefault(canonical_id(volume.id), _Disk(bytearray(volume.size)))
                 if len(disk.now) != volume.size:
+                    disk.history.append((0, max(len(disk.now), volume.size)))
                     disk.now = disk.now[: volume.size].ljust(volume.size, b"\0")
 
     def remove(self, server_id: ServerId) -> None:
@@ -114,6 +121,10 @@ class MemoryCloud:
         """Return the bytes of space that the disk takes."""
         return len(self._disks[canonical_id(volume_id)].pages) * _PAGE
 
+    def disk_of(self, volume_id: VolumeId) -> "MemorySource":
+        """Return the disk to look at, whoever uses it."""
+        return MemorySource(self, volume_id, self._disks[canonical_id(volume_id)])
+
     def rot(self, volume_id: VolumeId, offset: int) -> None:
         """Let the medium hold another byte than the one that is still in memory."""
         disk = self._disks[canonical_id(volume_id)]
@@ -123,6 +134,7 @@ class MemoryCloud:
         """Put *data* on the disk from outside, durably."""
         disk = self._disks[canonical_id(volume_id)]
         disk.now[offset : offset + len(data)] = data
+        disk.history.append((offset, len(data)))
         disk.pages.update(_pages(offset, len(data)))
 
     def lose_unflushed(self, chance: random.Random | None = None) -> None:
@@ -131,6 +143,7 @@ class MemoryCloud:
             for offset, old in reversed(disk.lost_at_power_cut):
                 if chance is None or chance.random() < 0.5:
                     disk.now[offset : offset + len(old)] = old
+                    disk.history.append((offset, len(old)))
             disk.lost_at_power_cut.clear()
             disk.readers = disk.writers = 0
 
@@ -252,6 +265,15 @@ class MemorySource:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         self._begin("extents", offset, length)
         return self._extents(offset, offset + length)
+
+    def generation(self) -> str:
+        self._begin("generation", 0, 0)
+        return f"{self._disk.name} {len(self._disk.history)}" if self._cloud.tracks else ""
+
+    def changed_since(self, generation: str) -> list[tuple[int, int]] | None:
+        self._begin("changed_since", 0, 0)
+        name, _, count = generation.partition(" ")
+        return self._disk.history[int(count) :] if self._cloud.tracks and name == self._disk.name else None
 
     def _extents(self, at: int, end: int) -> Iterator[Extent]:
         start, data = at, False

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from tests.conformance.changes import ChangesSuite
 from tests.conformance.cloud import PROJECT
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import SpaceSuite
@@ -44,7 +45,7 @@ class TestServersInMemoryWithoutPower(ServersSuite):
         return _Cloud(can_start=False)
 
 
-class TestVolumesInMemory(PoweredVolumesSuite, SpaceSuite):
+class TestVolumesInMemory(PoweredVolumesSuite, SpaceSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self) -> _Cloud:
         return _Cloud(can_start=True)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from tests.fakes.disks import MemoryDisk
 from tests.house import PROJECT, House
 
+from restead.domain.ids import ManifestId
 from restead.domain.restore import Restore
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState, RestoreState, VolumeOutcome
+from restead.records import known
 
 _AS_BEFORE = (VolumeOutcome.PUT_BACK, VolumeOutcome.UNTOUCHED)
 
@@ -61,3 +64,30 @@ def nothing_is_left(house: House, *, faults: bool = False) -> None:
     there = {entry.id for entry in house.repository.manifests(PROJECT)}
     assert there >= manifests
     assert faults or there == manifests
+
+
+def hints_are_true(house: House) -> None:
+    """Where the rows say that a disk is known without being read, it holds just that."""
+    there = {entry.id: entry for entry in house.repository.manifests(PROJECT)}
+    for server in house.cloud.servers(PROJECT):
+        for volume in server.volumes:
+            with house.records.read() as tx:
+                found = known.known(tx, PROJECT, volume.id)
+            entry = None if found is None else there.get(found.manifest)
+            if found is None or entry is None or entry.root.hex() != found.root:
+                continue
+            disk = house.cloud.disk_of(volume.id)
+            changed = disk.changed_since(found.generation)
+            if changed is not None:
+                _assert_same_elsewhere(house, found.manifest, house.cloud.bytes_of(volume.id), changed)
+
+
+def _assert_same_elsewhere(house: House, id: ManifestId, data: bytes, changed: Sequence[tuple[int, int]]) -> None:
+    """Restore the manifest, and compare it with what the disk holds where it has not changed."""
+    copy = MemoryDisk(len(data))
+    with house.repository.session(PROJECT, label="test", reads=[id]) as session:
+        session.restore(id, copy)
+    known_to_be = bytearray(copy.data)
+    for offset, length in changed:
+        known_to_be[offset : offset + length] = data[offset : offset + length]
+    assert data == bytes(known_to_be), "a disk that is known without being read holds something else"

@@ -25,7 +25,7 @@ class Saved:
     rows: sqlite3.Connection
     objects: dict[str, bytes]
     servers: dict[str, Any]
-    disks: dict[str, tuple[bytes, set[int]]]
+    disks: dict[str, tuple[bytes, set[int], list[tuple[int, int]]]]
 
 
 class RewindingHouse(House):
@@ -37,7 +37,7 @@ class RewindingHouse(House):
         rows = sqlite3.connect(":memory:", check_same_thread=False)
         with sqlite3.connect(self.folder / "records.db") as file:
             file.backup(rows)
-        disks = {id: (bytes(disk.now), set(disk.pages)) for id, disk in self.cloud._disks.items()}
+        disks = {id: (bytes(disk.now), set(disk.pages), list(disk.history)) for id, disk in self.cloud._disks.items()}
         return Saved(rows, dict(self.store._objects), dict(self.cloud._servers), disks)
 
     def rewind(self, saved: Saved) -> None:
@@ -47,9 +47,9 @@ class RewindingHouse(House):
         file.close()
         self.store._objects = dict(saved.objects)
         self.cloud._servers = dict(saved.servers)
-        for id, (data, pages) in saved.disks.items():
+        for id, (data, pages, history) in saved.disks.items():
             disk = self.cloud._disks[id]
-            disk.now, disk.pages = bytearray(data), set(pages)
+            disk.now, disk.pages, disk.history = bytearray(data), set(pages), list(history)
             disk.lost_at_power_cut, disk.rotten, disk.readers, disk.writers = [], {}, 0, 0
         self.cloud.log.clear()
         self.cloud.space = None

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from tests.house import PROJECT
-from tests.stories.honesty import is_honest, nothing_is_left
+from tests.stories.honesty import hints_are_true, is_honest, nothing_is_left
 from tests.stories.test_restore_power_cut import Scene, scene
 
 from restead.domain.errors import Code, InvalidRequest, Unavailable
@@ -42,6 +42,7 @@ def _cancelled_at(it: Scene, moment: int) -> RestorePhase | None:
     """Cancel a restore when so many things have happened; return the phase it was in, None if it was decided."""
     house = it.house
     house.rewind(it.saved)
+    house.cloud.tracks = moment % 2 == 0
     id = house.restore(it.backup, power_on=True, wait=False).id
     happened, done, phase = 0, False, None
 
@@ -68,6 +69,7 @@ def _cancelled_at(it: Scene, moment: int) -> RestorePhase | None:
         assert house.disks(it.server) == it.before
         assert house.cloud.server(PROJECT, it.server.id).status is ServerStatus.STOPPED  # as it was
     nothing_is_left(house)
+    hints_are_true(house)
     return phase
 
 
@@ -105,6 +107,7 @@ def test_who_has_lost_the_lease_writes_nothing_more() -> None:
     with scene() as it:
         for seed in range(40):
             it.house.rewind(it.saved)
+            it.house.cloud.tracks = seed % 2 == 0
             _taken_over(it, random.Random(seed))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from tests.stories.honesty import is_honest, nothing_is_left
+from tests.stories.honesty import hints_are_true, is_honest, nothing_is_left
 from tests.stories.test_restore_power_cut import Scene, scene
 
 from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
@@ -28,7 +28,8 @@ ERRORS: list[Callable[[], Exception]] = [
 CALLS = (
     "records", "records", "", "", "", "get ", "put ",
     "cloud: read", "cloud: reread", "cloud: extents", "cloud: write", "cloud: blank",
-    "cloud: flush", "cloud: reserve", "cloud: punch", "cloud: open_target", "cloud: stop", "cloud: start",
+    "cloud: flush", "cloud: generation", "cloud: changed_since",
+    "cloud: reserve", "cloud: punch", "cloud: open_target", "cloud: stop", "cloud: start",
 )  # fmt: skip
 
 
@@ -74,6 +75,7 @@ def _case(it: Scene, seed: int) -> bool:
     first, second = _faults(chance), _faults(chance)
     house, safe, readback = it.house, chance.random() < 0.85, chance.random() < 0.3
     house.rewind(it.saved)
+    house.cloud.tracks = chance.random() < 0.5
     extensions: dict[str, bool | str] = {} if safe else {"safety": False}
     if readback:
         extensions["verify"] = "readback"
@@ -96,6 +98,7 @@ def _case(it: Scene, seed: int) -> bool:
     if house.repository.log.refresh().sessions:
         house.protect(house.server((512,), name="other"))  # whoever comes next ends what could not be ended
     nothing_is_left(house, faults=True)
+    hints_are_true(house)
     if chance.random() < 0.1:
         again = house.restore(it.backup, power_on=True)
         assert (again.state, house.disks(it.server)) == (RestoreState.SUCCESS, it.wanted)

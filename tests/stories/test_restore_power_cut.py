@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from tests.fakes.power import PowerCut
 from tests.house import PROJECT
-from tests.stories.honesty import is_honest, nothing_is_left
+from tests.stories.honesty import hints_are_true, is_honest, nothing_is_left
 from tests.stories.rewinding import RewindingHouse, Saved
 
 from restead.domain.backup import Backup
@@ -117,6 +117,7 @@ def test_a_restore_survives_a_power_cut_anywhere(tell: Callable[[Scene], None], 
     with scene() as it:
         for cut_at in range(1 + share, MOST, 2):
             it.house.rewind(it.saved)
+            it.house.cloud.tracks = cut_at % 4 < 2
             cut = _cut(it, cut_at, lambda: tell(it))
             it.house.crash_and_restart(seed=cut_at)
             restore = _last(it)
@@ -127,6 +128,7 @@ def test_a_restore_survives_a_power_cut_anywhere(tell: Callable[[Scene], None], 
                 assert tell is not _restore or restore.state is RestoreState.SUCCESS
                 assert it.house.cloud.log in ([], [f"start {it.server.id}"])
                 nothing_is_left(it.house)
+            hints_are_true(it.house)
             if not cut:
                 assert cut_at > 40, "a restore has more things than this that matter"
                 return
@@ -140,6 +142,7 @@ def test_an_undo_survives_a_power_cut_anywhere() -> None:
         restored = it.house.save()
         for cut_at in range(1, MOST, 3):
             it.house.rewind(restored)
+            it.house.cloud.tracks = cut_at % 2 == 0
             cut = _cut(it, cut_at, lambda: _undo(it))
             it.house.crash_and_restart(seed=cut_at)
             undoing = _last(it)
@@ -150,6 +153,7 @@ def test_an_undo_survives_a_power_cut_anywhere() -> None:
                 is_honest(it.house, it.server, undoing, it.before, it.wanted)
                 assert undoing.state is RestoreState.SUCCESS
                 nothing_is_left(it.house)
+            hints_are_true(it.house)
             if not cut:
                 return
         pytest.fail(f"the story has more than {MOST} things that matter")
@@ -161,6 +165,7 @@ def test_the_power_may_go_again_and_again(seed: int) -> None:
     chance = random.Random(seed)
     with scene() as it:
         tell = chance.choice([_restore, _failing_restore, _cancelled_restore])
+        it.house.cloud.tracks = chance.random() < 0.5
         cut = _cut(it, chance.randrange(5, 120), lambda: tell(it))
         it.house.crash_and_restart(seed=seed)
         while cut:
@@ -170,3 +175,4 @@ def test_the_power_may_go_again_and_again(seed: int) -> None:
         if restore is not None:
             is_honest(it.house, it.server, restore, it.wanted, it.before)
             nothing_is_left(it.house)
+        hints_are_true(it.house)

@@ -133,6 +133,13 @@ restore_volumes = sa.Table(
     _json("ranges"), _number("progress"), _text("reason"), _bytes("mark"),
 )  # fmt: skip
 
+known_disks = sa.Table(
+    "known_disks", metadata,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    sa.Column("volume_key", sa.Text, primary_key=True),
+    _text("manifest"), _text("root"), _text("generation"), _time("noted_at"),
+)  # fmt: skip
+
 throttles = sa.Table(
     "throttles", metadata,
     sa.Column("name", sa.Text, primary_key=True),  # what is throttled as a whole: "restores"

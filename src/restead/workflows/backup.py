@@ -15,11 +15,12 @@ from typing import Any
 from restead.domain.backup import Backup, BackupRequest, Failure, VolumeBackup, plan_backup
 from restead.domain.errors import Code, InvalidRequest, NotFound
 from restead.domain.ids import BackupId, ManifestId
+from restead.domain.known import KnownDisk
 from restead.domain.run import Told
 from restead.domain.server import Server
 from restead.domain.states import BackupState, Event
-from restead.ports import Consistency, Moment, Servers, Volumes
-from restead.records import Records, Transaction, backups
+from restead.ports import BlockSource, Consistency, Moment, Servers, TracksChanges, Volumes
+from restead.records import Records, Transaction, backups, known
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Progress, Repository, Saved, Session
 from restead.workflows.meter import Meter, Reading
@@ -27,7 +28,7 @@ from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
 Journal = dict[str, Any]
-"""JSON: taken_at, consistency, volumes (size, stored, incremental, bytes_per_second), later manifests."""
+"""JSON: taken_at, consistency, volumes (size, stored, incremental, bytes_per_second, root, generation); manifests."""
 
 
 class BackupStory:
@@ -107,9 +108,11 @@ class BackupStory:
         parents: Sequence[ManifestId | None],
     ) -> tuple[list[Saved], Journal]:
         sources = [moment.sources[volume.volume_id] for volume in backup.volumes]
+        generations = [_generation(source) for source in sources]  # before anything is read
         meter = Meter([source.size for source in sources], lambda reading: self._told(run, backup, reading))
         roots, volumes = [], []
-        for place, (volume, source, parent) in enumerate(zip(backup.volumes, sources, parents, strict=True)):
+        each = zip(backup.volumes, sources, parents, generations, strict=True)
+        for place, (volume, source, parent, generation) in enumerate(each):
             began = time.monotonic()
             saved = session.save(
                 source,
@@ -127,6 +130,8 @@ class BackupStory:
                     "stored": saved.count.stored,
                     "incremental": parent is not None,
                     "bytes_per_second": int(source.size / seconds),
+                    "root": saved.root.hex(),
+                    "generation": generation,
                 }
             )
         told = {
@@ -190,8 +195,16 @@ def _names(backup: Backup, volume: VolumeBackup, *, incremental: bool) -> Journa
     }
 
 
+def _generation(source: BlockSource) -> str:
+    return source.generation() if isinstance(source, TracksChanges) else ""
+
+
 def _available(tx: Transaction, backup: Backup, saved: Journal) -> None:
-    backups.move(tx, backup.id, Event.PROTECTED, lambda row: _with_saved(tx, row, saved))
+    moved = backups.move(tx, backup.id, Event.PROTECTED, lambda row: _with_saved(tx, row, saved))
+    for volume, told in zip(moved.volumes, saved["volumes"], strict=True):
+        if volume.manifest is not None and told.get("generation"):
+            held = KnownDisk(volume.manifest, told["root"], told["generation"])
+            known.note(tx, backup.project_id, volume.volume_id, held)
 
 
 def _with_saved(tx: Transaction, backup: Backup, saved: Journal) -> Backup:

@@ -58,10 +58,12 @@ class RestoreStory:
 
     def tell(self, run: DurableRun) -> Ending:
         restore, plan = self._rows(run)
-        if restore.phase is not RestorePhase.STARTING:
-            stop = partial(self._stop, run, plan)
-            watch = Watch(self._records, run, restore.id, self._throttle, self._look_every)
-            Life(self._records, self._repository, self._volumes, watch, run, restore, plan).settle(stop)
+        watch = Watch(self._records, run, restore.id, self._throttle, self._look_every)
+        life = Life(self._records, self._repository, self._volumes, watch, run, restore, plan)
+        if restore.phase is RestorePhase.STARTING:
+            life.tidy_again()
+        else:
+            life.settle(partial(self._stop, run, plan))
             restore, _ = self._rows(run)
         server = self._power(run, restore, plan)
         # What the disks hold is decided: what was kept for them need not be any longer.

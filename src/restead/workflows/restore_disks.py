@@ -1,6 +1,6 @@
 """One target disk of a restore: compared, written, proven, put back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,12 +8,13 @@ from typing import Any
 
 from restead.domain.errors import Code, Damaged, InvalidRequest, ResteadError, Unavailable
 from restead.domain.ids import ManifestId, RestoreId, VolumeId
+from restead.domain.known import KnownDisk
 from restead.domain.restore import PlannedVolume, Restore, RestorePlan
 from restead.domain.states import Event
-from restead.ports import Consistency, Volumes
-from restead.records import Records, RecordsUnavailable, restores
+from restead.ports import Consistency, TracksChanges, Volumes
+from restead.records import Records, RecordsUnavailable, known, restores
 from restead.records.encoding import plain
-from restead.repository import DiskDescription, Held, Reads, Repository, Session, Survey
+from restead.repository import DiskDescription, Held, Hint, ManifestEntry, Reads, Repository, Session, Survey
 from restead.workflows.restore_progress import RestoreProgress
 from restead.workflows.restore_watch import Watch
 from restead.workflows.story import DurableRun
@@ -49,10 +50,12 @@ class Disk:
         self.mark = around.restore.volumes[ordinal].mark
         self.survey: Survey | None = None
         self.before: ManifestId | None = None  # what it held, as an earlier life has saved it
+        self.hint: Hint | None = None  # what of it need not be read
         self._around = around
         self._volume: PlannedVolume = around.plan.volumes[ordinal]
         self._open = ExitStack()
         self._target: WatchedTarget | None = None
+        self._tracker: TracksChanges | None = None
         self._tried = False  # this life has begun to write to it
         self._back = False  # and has turned round
         self._proven = False
@@ -92,8 +95,23 @@ class Disk:
                 code=Code.TARGET_TOO_SMALL,
             )
         self._target = WatchedTarget(disk, check=self._check, first=self._begin, spend=self._spend)
+        self._tracker = disk if isinstance(disk, TracksChanges) else None
         # After a failed flush memory may hold, and call clean, what the disk never got.
         self._target.past_caches = self._in_doubt()
+
+    def find_hint(self, there: Mapping[ManifestId, ManifestEntry]) -> None:
+        """Set what is known of the open disk, if anything is; *there*: the manifests of the project."""
+        around, self.hint = self._around, None
+        if self._tracker is None or self.target.past_caches:
+            return
+        with around.records.read() as tx:
+            found = known.known(tx, around.run.project_id, self.id)
+        entry = None if found is None else there.get(found.manifest)
+        if found is None or entry is None or entry.root.hex() != found.root:
+            return
+        changed = self._tracker.changed_since(found.generation)
+        if changed is not None:
+            self.hint = Hint(found.manifest, changed, guaranteed=True)
 
     def _in_doubt(self) -> bool:
         around = self._around
@@ -131,6 +149,7 @@ class Disk:
             description=self._description(),
             label=self.id,
             keep=self._around.restore.request.safety,
+            hint=self.hint,
             progress=lambda progress: self._around.progress.comparing(self.ordinal, progress),
             check=check,
         )
@@ -199,6 +218,14 @@ class Disk:
         if self._target is not None and not self._target.failed:
             have, want = (self.wanted, self._held) if back else (self._held, self.wanted)
             reads.release(have, want, self._target)
+
+    def known(self, reads: Reads, *, back: bool = False) -> KnownDisk | None:
+        """Return what the disk holds, decided and flushed; None if a later change of it might go unnoticed."""
+        if self._tracker is None or self._target is None or self._target.failed:
+            return None
+        manifest = reads.manifests[self._saved() if back else self.wanted]
+        generation = self._tracker.generation() if manifest.size == self._target.size else ""
+        return KnownDisk(manifest.id, manifest.root_name.hex(), generation) if generation else None
 
     # ------------------------------------------------------------------ back
 

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from restead.domain.backup import Failure
-from restead.domain.errors import Code, ResteadError
+from restead.domain.errors import Code, Damaged, NotFound, ResteadError
 from restead.domain.restore import Restore, RestorePlan
 from restead.domain.run import Told
 from restead.domain.states import Event, RestorePhase, VolumeOutcome
@@ -28,6 +28,7 @@ from restead.workflows.restore_ending import (
 )
 from restead.workflows.restore_progress import Reading, RestoreProgress
 from restead.workflows.restore_safety import add_safety_checkpoint
+from restead.workflows.restore_tidying import tidy
 from restead.workflows.restore_watch import Watch
 from restead.workflows.sessions import drop_sessions, require_own
 from restead.workflows.story import DurableRun
@@ -117,6 +118,16 @@ class Life:
 
         Nothing is written to a disk; done anew as a whole when a part of it was Unavailable.
         """
+        try:
+            self._prepare_with(held, hints=True)
+        except (Damaged, NotFound) as error:
+            if not any(disk.hint for disk in self._disks):
+                raise
+            # What would only have saved reading may be damaged or deleted, and is no reason to fail.
+            log.warning("all of the disks is read", reason=error.message)
+            self._prepare_with(held, hints=False)
+
+    def _prepare_with(self, held: ExitStack, *, hints: bool) -> None:
         self._close(held)
         self._culprit = None
         if self._phase not in _WRITING:
@@ -127,9 +138,12 @@ class Life:
         require_own(self._repository, backup)
         self._run.tell(Told.COMPARING, self._restore.id, disks=len(self._disks))
         self._open_disks(held)
-        wanted = list(dict.fromkeys(disk.wanted for disk in self._disks))
+        self._find_hints(hints=hints)
+        reads = [disk.wanted for disk in self._disks] + [disk.hint.manifest for disk in self._disks if disk.hint]
         session = held.enter_context(
-            self._repository.session(self._run.project_id, label=self._run.claim.run_id, reads=wanted)
+            self._repository.session(
+                self._run.project_id, label=self._run.claim.run_id, reads=list(dict.fromkeys(reads))
+            )
         )
         self._all(lambda disk, gate: disk.compare(session, gate))
         if not all(survey.blank for survey in self._surveys()):  # else a failure costs nothing but zeroes
@@ -137,6 +151,11 @@ class Life:
         self._all(lambda disk, _: disk.reserve(session))
         self._commit(session)
         self._reads = session
+
+    def _find_hints(self, *, hints: bool) -> None:
+        there = {entry.id: entry for entry in self._repository.manifests(self._run.project_id)} if hints else {}
+        for disk in self._disks:
+            disk.find_hint(there)
 
     def _commit(self, session: Session) -> None:
         if not self._restore.request.safety:
@@ -199,7 +218,7 @@ class Life:
 
         self._run.record(note)
         self._phase = RestorePhase.STARTING
-        self._release(back=False)
+        tidy(self._disks, self._row(), self._reading, self._run)
 
     # ------------------------------------------------------------------ back
 
@@ -235,7 +254,22 @@ class Life:
         broken = self._put_each_back(begun, held)
         self._run.record(lambda tx: settle_undone(tx, self._restore, self._plan, why, broken))
         self._phase = RestorePhase.STARTING
-        self._release(back=True)
+        tidy(self._disks, self._row(), self._reading, self._run)
+
+    def tidy_again(self) -> None:
+        """Do what an earlier life may not have come to once its disks were decided.  What fails is left undone."""
+        if self._session is None:
+            return  # what it took to know is gone with that life
+        with ExitStack() as held:
+            try:
+                self._reads = self._earlier()
+                self._open_disks(held)
+            except RecordsUnavailable:
+                raise
+            except ResteadError as error:
+                log.info("a restore that is decided is not tidied up again", reason=error.message)
+            else:
+                tidy(self._disks, self._row(), self._reads, self._run)
 
     def _put_each_back(self, begun: Sequence[Disk], held: ExitStack) -> dict[int, tuple[str, Ranges]]:
         """Put these disks back, each as well as it can be; return for those that could not what is wrong."""
@@ -374,14 +408,6 @@ class Life:
                 bytes_per_second=reading.stats.bytes_per_second, seconds_left=reading.stats.seconds_left,
                 disks=list(reading.percents),
             )  # fmt: skip
-
-    def _release(self, *, back: bool) -> None:
-        """Give back the space of what has become zero; a disk that cannot keeps it."""
-        for disk in self._disks:
-            try:
-                disk.release(self._reading, back=back)
-            except ResteadError as error:
-                log.warning("space of zeroes is not given back", disk=disk.id, reason=error.message)
 
     def _close(self, held: ExitStack) -> None:
         """Close disks and session.  What fails in this changes nothing that is written in rows."""

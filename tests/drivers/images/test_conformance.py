@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.conformance.changes import ChangesSuite
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import SpaceSuite
 from tests.conformance.volumes import PoweredVolumesSuite, VolumesSuite
@@ -29,13 +30,13 @@ class TestServersByQemu(PoweredServersSuite):
         return machines
 
 
-class TestVolumesPastThePageCache(VolumesSuite, SpaceSuite):
+class TestVolumesPastThePageCache(VolumesSuite, SpaceSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=True, direct_write=True))
 
 
-class TestVolumesThroughThePageCache(VolumesSuite, SpaceSuite):
+class TestVolumesThroughThePageCache(VolumesSuite, SpaceSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=False, direct_write=False))

@@ -6,12 +6,13 @@ offset they are given, so the descriptor's own position, which threads would rac
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
+from restead.drivers.images.generation import generation_of, is_of
 from restead.drivers.images.rawio import PastCaches, RawIo
 from restead.drivers.images.space import blank, give_back, reserve_holes
 from restead.drivers.images.zeroes import zero_device, zero_file
@@ -66,6 +67,22 @@ class DiskSource:
         if self._is_device:  # a device cannot be asked for holes: all of it may be data
             return iter([Extent(offset, length, data=True)] if length else [])
         return self._file_extents(offset, offset + length)
+
+    def generation(self) -> str:
+        """Return a name for what the file holds now, "" for a device: it does not note when it is written."""
+        if self._is_device:
+            return ""
+        try:
+            return generation_of(self._fd)
+        except OSError:  # the kernel does not say: then nothing can be relied on
+            return ""
+
+    def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
+        """Return nothing if the file is what it was in that generation, None if it may have changed anywhere."""
+        try:
+            return () if not self._is_device and is_of(self._fd, generation) else None
+        except OSError:
+            return None
 
     def _file_extents(self, at: int, end: int) -> Iterator[Extent]:
         while at < end:

@@ -1,0 +1,64 @@
+"""What a file holds, told apart by what the kernel notes of every write to it.
+
+A write, a truncation, a mapping that becomes dirty: each sets a file's time of change, which no program can put back.
+So a file whose device, number, size and times are the same holds the same bytes, under three conditions:
+
+- nobody has it open for writing at the first moment (the openings of this driver see to it), since a page that
+  was mapped and dirty before can be written again without a note;
+- the same boot: a power cut can keep data and lose the note of it, which is written later;
+- a local file system that keeps time: elsewhere another machine may write, and a cache may answer.
+
+The kernel's clock for this goes in steps of up to 10 ms, so a file that was just written is waited for.
+"""
+
+import os
+import time
+from pathlib import Path
+
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs"})
+_STEP = 50_000_000  # nanoseconds: more than the steps in which any kernel notes time
+_MOST_STEPS = 4
+
+
+def generation_of(fd: int) -> str:
+    """Return a name for what the regular file holds now, "" if a later write might not change it.
+
+    Raises:
+        OSError: the kernel does not say.
+    """
+    if _file_system_of(fd) not in _LOCAL:
+        return ""
+    for _ in range(_MOST_STEPS):
+        status = os.fstat(fd)
+        age = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns)
+        if age >= _STEP:
+            return _name(status)
+        if age < 0:  # the clock was put back: it may come to the same time again
+            return ""
+        time.sleep((_STEP - age) / 1e9)
+    return ""  # somebody is writing to it
+
+
+def is_of(fd: int, generation: str) -> bool:
+    """Tell whether the regular file holds what it held when it had that name.  Raises as `generation_of`."""
+    return generation != "" and _name(os.fstat(fd)) == generation
+
+
+def _name(status: os.stat_result) -> str:
+    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return " ".join([_boot(), *map(str, numbers)])
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _file_system_of(fd: int) -> str:
+    """Return the type of the file system that the file is on, "" if it cannot be found out."""
+    number = os.fstat(fd).st_dev
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        if left.split(" ")[2] == wanted:
+            return right.split(" ")[0]
+    return ""

@@ -1,0 +1,110 @@
+"""What a file held before, known without reading it: what counts as a change, and what makes it unknown."""
+
+import mmap
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conformance.changes import changed, generation, unchanged
+from tests.conformance.cloud import MIB
+from tests.drivers.images.cloud import ImagesCloud
+
+from restead.domain.server import Server
+from restead.drivers.images.generation import generation_of, is_of
+
+
+def _write(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"x")
+
+
+def _map(path: Path) -> None:
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[5000] = 1
+
+
+def _direct(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    with mmap.mmap(-1, 4096) as page:
+        os.pwrite(fd, page, 8192)
+    os.close(fd)
+
+
+def _write_and_hide(path: Path) -> None:
+    status = path.stat()
+    _write(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _replace(path: Path) -> None:
+    fresh = path.with_suffix(".fresh")
+    shutil.copy2(path, fresh)
+    fresh.rename(path)
+
+
+def _grow(path: Path) -> None:
+    os.truncate(path, 3 * MIB)
+    os.truncate(path, 2 * MIB)
+
+
+def _punch(path: Path) -> None:
+    subprocess.run(["fallocate", "--punch-hole", "-o", "0", "-l", "4096", path], check=True)
+
+
+@pytest.mark.parametrize("how", [_write, _map, _direct, _write_and_hide, _replace, _grow, _punch])
+def test_every_way_to_write_is_noted(images: ImagesCloud, how: Callable[[Path], None]) -> None:
+    server: Server = images.make([2 * MIB])
+    path = images.path_of(server)
+    path.write_bytes(os.urandom(2 * MIB))
+    noted = generation(images, server)
+    assert unchanged(changed(images, server, noted))
+    how(path)
+    assert changed(images, server, noted) is None
+    assert noted != generation(images, server)
+
+
+def test_a_file_that_was_written_this_instant_is_waited_for(tmp_path: Path) -> None:
+    """A write in the same step of the kernel's clock would else go unnoticed: tried many times, back to back."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    fd = os.open(path, os.O_RDWR)
+    for number in range(10):
+        os.pwrite(fd, bytes([number]), 0)
+        noted = generation_of(fd)
+        assert noted
+        os.pwrite(fd, b"!", 1)
+        assert not is_of(fd, noted)
+    os.close(fd)
+
+
+def test_times_of_the_future_are_not_relied_on(tmp_path: Path) -> None:
+    """The clock was put back: the kernel may write the same time once more."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    os.utime(path, ns=(2**62, 2**62))
+    fd = os.open(path, os.O_RDONLY)
+    assert generation_of(fd) == ""
+    assert not is_of(fd, "")
+    os.close(fd)
+
+
+def test_another_boot_makes_everything_unknown(tmp_path: Path) -> None:
+    """Data may have reached the disk before the power went, and the note of it not."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    fd = os.open(path, os.O_RDONLY)
+    noted = generation_of(fd)
+    boot, rest = noted.split(" ", 1)
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert is_of(fd, noted)
+    assert not is_of(fd, f"00000000-0000-0000-0000-000000000000 {rest}")
+    os.close(fd)
+
+
+def test_a_file_system_that_is_not_known_to_keep_time_is_not_relied_on() -> None:
+    fd = os.open("/proc/self/mounts", os.O_RDONLY)  # a regular file, as far as its status tells
+    assert generation_of(fd) == ""
+    os.close(fd)
