@@ -15,7 +15,8 @@ from restead.domain.states import Event, RestorePhase, VolumeOutcome
 from restead.ports import Volumes
 from restead.records import Records, RecordsUnavailable, Transaction, backups, restores
 from restead.repository import Reads, Repository, Session, Survey
-from restead.workflows.restore_disks import Disk, Json, Surroundings, failure_json
+from restead.workflows.restore_crew import Crew
+from restead.workflows.restore_disks import Disk, Surroundings, failure_json
 from restead.workflows.restore_ending import (
     Ranges,
     Trouble,
@@ -32,7 +33,7 @@ from restead.workflows.restore_tidying import tidy
 from restead.workflows.restore_watch import Watch
 from restead.workflows.sessions import drop_sessions, require_own
 from restead.workflows.story import DurableRun
-from restead.workflows.together import Gate, GivenUp, together
+from restead.workflows.together import GivenUp, together
 
 log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ class Life:
         around = Surroundings(records, run, restore, plan, repository, volumes, self._watch, self._progress)
         self._disks = [Disk(around, ordinal) for ordinal in range(len(plan.volumes))]
         self._reads: Reads | None = None
-        self._culprit: int | None = None  # the disk that failed last
+        self._crew = Crew(self._disks, watch, run, plan)
         self._percent_shown = restore.progress
 
     def settle(self, stop: Callable[[], None]) -> None:
@@ -104,7 +105,7 @@ class Life:
         except RecordsUnavailable:
             raise  # nothing failed that anybody could note
         except ResteadError as error:
-            return trouble(failure_json(error), self._culprit, self._plan)
+            return trouble(failure_json(error), self._crew.culprit, self._plan)
 
     def _stop(self, stop: Callable[[], None]) -> None:
         self._watch.check()
@@ -129,7 +130,7 @@ class Life:
 
     def _prepare_with(self, held: ExitStack, *, hints: bool) -> None:
         self._close(held)
-        self._culprit = None
+        self._crew.culprit = None
         if self._phase not in _WRITING:
             drop_sessions(self._repository, self._run.claim.run_id)
             self._advance(Event.COMPARE)
@@ -137,7 +138,7 @@ class Life:
             backup = backups.backup(tx, self._run.project_id, self._plan.backup_id)
         require_own(self._repository, backup)
         self._run.tell(Told.COMPARING, self._restore.id, disks=len(self._disks))
-        self._open_disks(held)
+        self._crew.open(held)
         self._find_hints(hints=hints)
         reads = [disk.wanted for disk in self._disks] + [disk.hint.manifest for disk in self._disks if disk.hint]
         session = held.enter_context(
@@ -145,10 +146,10 @@ class Life:
                 self._run.project_id, label=self._run.claim.run_id, reads=list(dict.fromkeys(reads))
             )
         )
-        self._all(lambda disk, gate: disk.compare(session, gate))
+        self._crew.all(lambda disk, gate: disk.compare(session, gate))
         if not all(survey.blank for survey in self._surveys()):  # else a failure costs nothing but zeroes
-            self._all(lambda disk, gate: disk.check_wanted(session, gate))
-        self._all(lambda disk, _: disk.reserve(session))
+            self._crew.all(lambda disk, gate: disk.check_wanted(session, gate))
+        self._crew.all(lambda disk, _: disk.reserve(session))
         self._commit(session)
         self._reads = session
 
@@ -179,7 +180,7 @@ class Life:
         """Go on where an earlier life was: it has compared and saved."""
         self._close(held)
         self._advance(Event.WRITE)
-        self._open_disks(held)
+        self._crew.open(held)
         self._reads = self._earlier()
         for disk in self._disks:
             self._progress.taken_up(disk.ordinal)
@@ -198,12 +199,12 @@ class Life:
     def _write(self) -> Trouble | None:
         self._watch.check()
         self._run.tell(Told.WRITING, self._restore.id, size=sum(volume.size for volume in self._restore.volumes))
-        return self._steps("write", lambda disk, gate: disk.write(self._reading, gate))
+        return self._crew.steps("write", lambda disk, gate: disk.write(self._reading, gate))
 
     def _prove(self) -> Trouble | None:
         self._advance(Event.PROVE)
         self._run.tell(Told.PROVING, self._restore.id, readback=self._restore.request.readback)
-        return self._steps("prove", lambda disk, gate: disk.prove(self._reading, gate))
+        return self._crew.steps("prove", lambda disk, gate: disk.prove(self._reading, gate))
 
     def _succeed(self) -> None:
         self._watch.check()
@@ -263,7 +264,7 @@ class Life:
         with ExitStack() as held:
             try:
                 self._reads = self._earlier()
-                self._open_disks(held)
+                self._crew.open(held)
             except RecordsUnavailable:
                 raise
             except ResteadError as error:
@@ -306,65 +307,6 @@ class Life:
                 drop_sessions(self._repository, self._run.claim.run_id)
             except ResteadError as error:
                 log.warning("what a restore has saved stays for now", reason=error.message)
-
-    # ------------------------------------------------------------------ all disks together
-
-    def _open_disks(self, held: ExitStack) -> None:
-        for disk in self._disks:
-            held.callback(disk.close)
-            try:
-                disk.open()
-            except ResteadError:
-                self._culprit = disk.ordinal
-                raise
-
-    def _all(self, work: Callable[[Disk, Callable[[], None]], None]) -> None:
-        """Do something on all disks at once; what fails first ends it."""
-        gate = Gate()
-        outcomes = together([partial(self._one, disk, gate, work) for disk in self._disks])
-        self._raise_first(gate, outcomes)
-
-    def _steps(self, name: str, work: Callable[[Disk, Callable[[], None]], Json | None]) -> Trouble | None:
-        """Do something on all disks at once, each tried again while that is right; return what failed first."""
-        gate, found = Gate(), dict[int, Json]()
-
-        def step(disk: Disk, check: Callable[[], None]) -> None:
-            failed = self._run.step(f"{self._run.claim.number}/{name}/{disk.ordinal}", lambda: work(disk, check))
-            if failed is not None:
-                gate.close(disk.ordinal)
-                found[disk.ordinal] = failed
-
-        outcomes = together([partial(self._one, disk, gate, step) for disk in self._disks])
-        if gate.first is not None and gate.first in found:
-            for outcome in outcomes:
-                if outcome is not None and not isinstance(outcome, GivenUp | ResteadError):
-                    raise outcome
-            return trouble(found[gate.first], gate.first, self._plan)
-        self._raise_first(gate, outcomes)
-        return None
-
-    def _one(self, disk: Disk, gate: Gate, work: Callable[[Disk, Callable[[], None]], None]) -> None:
-        def check() -> None:
-            gate.check()
-            self._watch.check()
-
-        try:
-            work(disk, check)
-        except BaseException:
-            gate.close(disk.ordinal)
-            raise
-
-    def _raise_first(self, gate: Gate, outcomes: Sequence[Exception | None]) -> None:
-        """Raise what ended the work on several disks: what says most comes first."""
-        for outcome in outcomes:
-            if outcome is not None and not isinstance(outcome, GivenUp | ResteadError):
-                raise outcome  # the lease is lost, or there is a bug
-        if gate.first is not None:
-            outcome = outcomes[gate.first]
-            if isinstance(outcome, ResteadError):
-                self._culprit = gate.first
-                raise outcome
-            raise GivenUp("cancelled")
 
     # ------------------------------------------------------------------ rows
 
