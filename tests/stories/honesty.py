@@ -36,6 +36,9 @@ def is_honest(
     if VolumeOutcome.DAMAGED in outcomes:
         assert not running, "a server whose disks are in doubt was started"
         assert restore.server_reason
+    elif not safe and set(outcomes) == {VolumeOutcome.RESTORED, VolumeOutcome.UNTOUCHED}:
+        assert not running, "a server was started on disks of two times"
+        assert restore.server_reason
     else:
         assert len(set(outcomes) - {VolumeOutcome.UNTOUCHED, VolumeOutcome.PUT_BACK}) in (0, 1)
         assert held in (list(wanted), list(before)), "a mixture was handed back as good"

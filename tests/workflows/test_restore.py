@@ -1,17 +1,19 @@
 """Restores that meet trouble: what is said of each disk, of the server, and of the backup."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.house import PROJECT, House
 from tests.workflows.test_backup import _failing
 
 from restead.domain.backup import Backup
-from restead.domain.errors import Code, InvalidRequest, Unavailable
+from restead.domain.errors import Code, Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId
-from restead.domain.restore import RestoreStats
+from restead.domain.restore import Restore, RestoreStats
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState, RestorePhase, RestoreState, VolumeOutcome
 
@@ -125,6 +127,36 @@ def test_without_safety_a_failed_disk_is_damaged_and_the_server_stays_stopped(ho
     assert "stays stopped" in restore.server_reason
     house.power.fault = lambda what: None
     assert house.restore(backup, power_on=True, safety=False).state is RestoreState.SUCCESS
+
+
+def test_without_safety_a_server_is_not_started_on_disks_of_two_times(tmp_path: Path) -> None:
+    """One disk holds the backup, the other failed before its first write: each is good, together they are not."""
+    house = House(tmp_path, chunk_size=64 * 1024)  # of one chunk each, so a disk is written by one thread
+    server = house.server((64 * 1024, 64 * 1024))
+    backup = house.protect(server)
+    house.scribble(server, seed=2)
+    house.cloud.start(PROJECT, server.id)
+    promised = house.restore(backup, safety=False, wait=False)
+    readers: list[int] = []
+
+    def found() -> Restore:
+        return house.service.restores.restore(house.caller, PROJECT, promised.id)
+
+    def fault(what: str) -> None:
+        if what == "cloud: read" and found().phase is RestorePhase.WRITING:
+            readers.append(threading.get_ident())
+            if len(set(readers)) == 2 and readers[0] != threading.get_ident():
+                house.wait(lambda: any(volume.mark == volume.target_size for volume in found().volumes))
+                raise Damaged("a fault", ranges=[(0, 512)])
+
+    house.power.fault = fault
+    house.drain()
+    restore = found()
+    assert restore.state is RestoreState.FAIL
+    assert {volume.outcome for volume in restore.volumes} == {_O.RESTORED, _O.UNTOUCHED}
+    assert "1 of the 2 disks" in restore.server_reason
+    assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
+    house.close()
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])

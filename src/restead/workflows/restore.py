@@ -95,17 +95,24 @@ class RestoreStory:
 
     def _power(self, run: DurableRun, restore: Restore, plan: RestorePlan) -> Json | None:
         """Give the server the power state it is to have; return why it has another, None if it has."""
-        damaged = [volume for volume in restore.volumes if volume.outcome is VolumeOutcome.DAMAGED]
-        if damaged:
-            return {
-                "code": Code.INTERNAL.value,
-                "message": f"stays stopped: {len(damaged)} of the {len(restore.volumes)} disks of the restore hold "
-                f"neither the backup nor what they held before",
-            }
+        if unfit := _unfit(restore):
+            return {"code": Code.INTERNAL.value, "message": f"stays stopped: {unfit}"}
         if not (plan.power_on if restore.failure is None else plan.stops_server):
             return None
         run.tell(Told.STARTING, plan.server.id)
         return _attempt(run, "start", lambda: self._servers.start(run.project_id, plan.server.id))
+
+
+def _unfit(restore: Restore) -> str:
+    """Return why the server must not run on its disks, "" if it may."""
+    outcomes = [volume.outcome for volume in restore.volumes]
+    total = f"of the {len(outcomes)} disks of the restore"
+    if damaged := outcomes.count(VolumeOutcome.DAMAGED):
+        return f"{damaged} {total} hold neither the backup nor what they held before"
+    restored = outcomes.count(VolumeOutcome.RESTORED)
+    if restored not in (0, len(outcomes)):  # without safety nothing could be put back
+        return f"{restored} {total} hold the backup, the others what they held before"
+    return ""
 
 
 def _attempt(run: DurableRun, name: str, do: Callable[[], None]) -> Json | None:
