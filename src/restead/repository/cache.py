@@ -34,12 +34,16 @@ class IndexCache:
         """Return the places known for *name*, newest run first.  Raises BrokenRun."""
         return [place for run in reversed(self._runs) for place in run.find(name)]
 
+    def records(self) -> Iterator[bytes]:
+        """Yield all entries, encoded, sorted by name.  Raises BrokenRun."""
+        return heapq.merge(*(run.records() for run in self._runs))
+
     @property
     def entries(self) -> int:
         return sum(run.count for run in self._runs)
 
-    def match(self, listed: frozenset[str], fetch: Callable[[str], Iterable[Hint]]) -> None:
-        """Hold exactly what the *listed* index objects hold, fetching those that are missing.
+    def match(self, listed: frozenset[str], fetch: Callable[[str], Iterable[Hint] | None]) -> bool:
+        """Hold exactly what the *listed* index objects hold, fetching those that are missing; tell if all were there.
 
         An object that is held but no longer listed may speak of packs that are gone: then all is made anew.
         """
@@ -47,8 +51,14 @@ class IndexCache:
             if self._held - listed:
                 self._forget()
             self._sweep()
+            complete = True
             for name in sorted(listed - self._held):
-                self._append(sorted(entry.encode() for entry in fetch(name)), name)
+                entries = fetch(name)
+                if entries is None:
+                    complete = False
+                else:
+                    self._append(sorted(entry.encode() for entry in entries), name)
+        return complete
 
     def add(self, entries: Sequence[Hint], name: str) -> None:
         """Hold the entries of the index object *name*, too."""

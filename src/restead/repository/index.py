@@ -6,10 +6,11 @@ Lost runs are made again from the packs' tables of contents.  docs/format.md des
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from restead.domain.errors import Damaged, NotFound
+from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.repository.cache import IndexCache
 from restead.repository.chunk import Form
 from restead.repository.pack import PackReader, Place, Shelf
@@ -17,6 +18,8 @@ from restead.repository.runs import BrokenRun, Hint
 from restead.repository.seal import Kind, seal, unseal
 
 RUN_ENTRIES = 65_536  # most entries of one index object: 3 MB, sealed and opened at once
+_LISTINGS = 5  # of index objects that go away between listing and reading
+_MANY = 8  # small index objects that are worth becoming one
 _COUNTS = struct.Struct(">II")  # packs, entries
 _ENTRY = struct.Struct(">32sIIIIB")  # name, number of the pack in the list above, offset, sealed and plain length, form
 _PACK = 32
@@ -51,6 +54,24 @@ def _pack_of(name: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Index objects that may become one."""
+
+    objects: list[str] = field(default_factory=list)
+    kept: dict[bytes, Hint] = field(default_factory=dict)  # equal entries once
+    dropped: bool = False
+
+    def take(self, name: str, left: Sequence[Hint], *, dropped: bool) -> None:
+        self.objects.append(name)
+        self.kept.update((entry.encode(), entry) for entry in left)
+        self.dropped = self.dropped or dropped
+
+    @property
+    def worth_replacing(self) -> bool:
+        return self.dropped or len(self.objects) >= _MANY
+
+
 class Index:
     """The index of one project, for any number of threads."""
 
@@ -70,7 +91,10 @@ class Index:
 
     def refresh(self) -> None:
         """Know what the store's index objects say now.  Raises Damaged, naming the object."""
-        self._cache.match(frozenset(name for name, _ in self._shelf.store.list(self._prefix)), self._fetch)
+        for _ in range(_LISTINGS):
+            listed = frozenset(name for name, _ in self._shelf.store.list(self._prefix))
+            if self._cache.match(listed, self._fetch_if_there):
+                return  # else a collection has replaced some of them by others that this listing does not show
 
     def add(self, entries: Sequence[Hint]) -> None:
         """Store entries of packs that are durable, so that every session that opens later knows them."""
@@ -80,6 +104,41 @@ class Index:
             sealed = seal(self._shelf.keys, self._shelf.repository_id, Kind.INDEX, name.encode(), encode_run(part))
             self._shelf.store.put(name, sealed)
             self._cache.add(part, name)
+
+    def records(self) -> Iterator[bytes]:
+        """Yield all entries as the last `refresh` saw them, encoded (`runs.Hint`), sorted by name."""
+        try:
+            yield from self._cache.records()
+        except BrokenRun as error:
+            self._cache.clear()
+            raise Unavailable(f"the cache of the index was damaged and is made anew: {error}") from error
+
+    def drop(self, packs: Set[bytes], check: Callable[[], None]) -> None:
+        """Let no index object speak of these packs; small objects become large ones on the way.
+
+        Whoever reads at any moment finds every other entry at least once.  Memory: one index object.
+        """
+        batch = _Batch()
+        for name, _ in sorted(self._shelf.store.list(self._prefix)):
+            check()
+            try:
+                entries = list(self._fetch(name))
+            except NotFound:  # another collection was faster
+                continue
+            left = [entry for entry in entries if entry.place.pack not in packs]
+            dropped = len(left) < len(entries)
+            if dropped or len(entries) < RUN_ENTRIES // 2:
+                if len(batch.kept) + len(left) > RUN_ENTRIES:
+                    self._replace(batch)
+                    batch = _Batch()
+                batch.take(name, left, dropped=dropped)
+        self._replace(batch)
+
+    def _replace(self, batch: "_Batch") -> None:
+        if batch.worth_replacing:
+            self.add(list(batch.kept.values()))  # before the old ones go: nobody may miss an entry
+            for name in batch.objects:
+                self._shelf.store.delete(name)
 
     def rebuild(self, packs: PackReader) -> None:
         """Store the entries of everything in every pack that is not in the index.  Memory: one index object.
@@ -105,6 +164,12 @@ class Index:
         # A pack's entries are put one after another, into two objects at most: the first and the last speak for all.
         ends = hints[:1] + hints[-1:]
         return [] if all(hint.place in self.find(hint.name) for hint in ends) else hints
+
+    def _fetch_if_there(self, name: str) -> Iterator[Hint] | None:
+        try:
+            return self._fetch(name)
+        except NotFound:
+            return None
 
     def _fetch(self, name: str) -> Iterator[Hint]:
         sealed = self._shelf.store.get(name)

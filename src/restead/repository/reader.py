@@ -48,14 +48,17 @@ class Reader:
             place = self.place(kind, name)
             if not place.sensible(limit):
                 raise Damaged(f"{self.what(place, kind, name)} would hold {place.plain} bytes, at most {limit} can be")
-            sealed, plain = bytearray(place.length), bytearray(place.plain)
             try:
-                self.packs.read(place.pack, place.offset, memoryview(sealed))
-                self.open(place, kind, name, memoryview(sealed), bytearray(place.length), memoryview(plain))
+                return self.thing_at(place, kind, name)
             except NotFound:
                 self.miss(place.pack)
-                continue
-            return bytes(plain)
+
+    def thing_at(self, place: Place, kind: Kind, name: bytes) -> bytes:
+        """Return the bytes of a thing as they are stored at that place.  Raises as `open`."""
+        sealed, plain = bytearray(place.length), bytearray(place.plain)
+        self.packs.read(place.pack, place.offset, memoryview(sealed))
+        self.open(place, kind, name, memoryview(sealed), bytearray(place.length), memoryview(plain))
+        return bytes(plain)
 
     def open(
         self, place: Place, kind: Kind, name: bytes, sealed: memoryview, body: bytearray, out: memoryview

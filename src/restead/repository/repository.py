@@ -1,7 +1,7 @@
 """The opened repository: the door that workflows come in by."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from restead.domain.ids import ManifestId, ProjectId
 from restead.ports import BlobStore
 from restead.repository.buffers import keep_freed_memory
 from restead.repository.chunk import Names
+from restead.repository.collect import Collected, Collector
 from restead.repository.index import Index
 from restead.repository.keyring import Keyring, Secret
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
@@ -161,6 +162,27 @@ class Repository:
                 self.log.append(event)
             except NotFound:
                 pass  # all of them are gone already
+
+    def collect(
+        self, *, dry: bool = False, garbage: float = 0.5, check: Callable[[], None] = lambda: None
+    ) -> Collected:
+        """Remove what no manifest needs, as far as nobody has to be waited for; *dry*: only say what would go.
+
+        *garbage*: the share of a pack that nothing needs from which on the rest is copied out of it.  *check* is called
+        often and ends it by raising; whoever collects next goes on.
+
+        Raises:
+            Damaged: something that is needed is lost; nothing was removed.
+            Unavailable: the store did not answer, or cannot delete.
+        """
+        return Collector(
+            self._store, self.log, self._rooms, scratch=self._scratch, threads=self._window.restore_threads,
+            notes=self._cache / f"{self.keyring.repository_id.hex()}.unneeded", garbage=garbage, check=check,
+        ).run(dry=dry)  # fmt: skip
+
+    def _rooms(self) -> dict[ProjectId, Room]:
+        self.keyring.refresh()
+        return {id: self._room(id) for id in self.keyring.projects}
 
     def _entry(self, id: ManifestId) -> ManifestEntry:
         entry = self.log.refresh().manifests.get(id)

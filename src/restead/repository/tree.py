@@ -47,6 +47,12 @@ def decode_page(page: bytes, level: int, count: int, what: str) -> bytes:
     return entries
 
 
+def entries_of(page: bytes, level: int, what: str) -> bytes:
+    """Return the entries of a page of that level, however many.  Raises Damaged if it is none."""
+    count = _HEAD.unpack_from(page)[1] if len(page) >= _HEAD.size else -1
+    return decode_page(page, level, count, what)
+
+
 def _entry(entries: bytes, at: int) -> bytes:
     return entries[at * NAME_SIZE : (at + 1) * NAME_SIZE]
 

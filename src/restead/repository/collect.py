@@ -1,0 +1,316 @@
+"""Collection: what no manifest needs any more is removed, without a lock or a clock.
+
+    mark → `condemn k, packs` → wait until every session that was open at that entry has committed or ended →
+    mark again → copy what is needed and has no holder outside condemned packs → index entries go → packs go →
+    `removed k`
+
+No session that opens after `condemn` builds on these packs, so what the second mark finds is all that will ever be
+needed of them.  Nothing is waited for here: a condemnation whose time has not come is left to a later round, whoever
+makes it.  Packs that are mostly garbage go the same way, and what lives in them is copied.
+
+A crash anywhere leaves packs that nobody needs, index entries that are there twice, or a condemnation to be finished.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from restead.domain.errors import Damaged, NotFound, Unavailable
+from restead.domain.ids import ProjectId
+from restead.ports import BlobStore
+from restead.repository.chunk import Press
+from restead.repository.log import Condemnation, Log, Removed, State, condemns
+from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
+from restead.repository.pack import PackWriter, Place
+from restead.repository.room import Room
+from restead.repository.runs import Hint
+
+_AT_ONCE = 8  # condemnations, of up to 1,000 packs each, for which what is needed is marked together
+_TRIES = 5  # of a mark whose manifests are deleted, and collected by others, while it goes on
+
+
+@dataclass(slots=True)
+class Collected:
+    """What one round has done, or would do.  Sizes in bytes of the store."""
+
+    condemned: int = 0  # packs that nothing needs, or little of
+    garbage: int = 0  # bytes in them that nothing needs
+    rewritten: int = 0  # of the condemned packs: those of which a part is needed
+    removed: int = 0  # packs
+    freed: int = 0  # bytes of removed packs
+    copied: int = 0  # bytes put for what was needed of them
+    kept: int = 0  # bytes that are needed
+    later: int = 0  # packs that nothing needs and open sessions may be about to: the next round looks again
+    waiting: tuple[int, ...] = ()  # sessions that condemned packs wait for
+    unknown: int = 0  # packs of projects that the keyring does not know: left alone
+
+
+class Collector:
+    """One who collects.  Any number of them may, at the same time."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        log: Log,
+        rooms: Callable[[], Mapping[ProjectId, Room]],
+        *,
+        scratch: Path,
+        notes: Path,
+        threads: int,
+        garbage: float,
+        check: Callable[[], None],
+    ) -> None:
+        """*rooms*: of all projects that the keyring knows, read anew.  *notes*: a file that may be lost at any time.
+
+        *garbage*: the share of a pack that has to be needed by nothing for the rest to be copied out of it.
+        """
+        self._store = store
+        self._log = log
+        self._rooms = rooms
+        self._scratch = scratch
+        self._notes = _Notes(notes)
+        self._threads = threads
+        self._garbage = garbage
+        self._check = check
+        self._done = Collected()
+        self._dry = False
+
+    def run(self, *, dry: bool) -> Collected:
+        """Finish what can be finished, condemn what nothing needs, finish that if nobody has to be waited for.
+
+        *dry*: change nothing and say what would be condemned.
+
+        Raises:
+            Damaged: something that is needed is nowhere to be found; nothing was removed.
+            Unavailable: manifests came and went too fast, or the store does not answer: try again.
+        """
+        self._dry = dry
+        if not dry:
+            self._finish_all()
+        self._condemn(dry=dry)
+        if not dry:
+            self._finish_all()
+        return self._done
+
+    # ------------------------------------------------------------------ what goes
+
+    def _condemn(self, *, dry: bool) -> None:
+        packs = _Packs(self._store)
+        rooms = self._rooms()  # after the packs were listed: the keys of a pack are older than the pack
+        view, holdings = self._marked(rooms, packs)
+        busy = {pack for one in view.condemnations.values() for pack in one.packs}
+        by_tag = {room.shelf.tag: holdings[project] for project, room in rooms.items()}
+        chosen: list[_Waste] = []
+        unneeded: list[_Waste] = []
+        for tag, pack, size in packs:
+            if tag not in by_tag:
+                self._done.unknown += 1
+            elif pack not in busy:
+                live, total = by_tag[tag].live.get(pack, 0), by_tag[tag].total.get(pack, 0)
+                waste = _Waste(pack, size - live, live)
+                if not live:
+                    unneeded.append(waste)
+                elif total > live and total - live >= self._garbage * total:
+                    chosen.append(waste)
+        settled = self._notes.settled(view, [waste.pack for waste in unneeded], note=not dry)
+        chosen += [waste for waste in unneeded if waste.pack in settled]
+        self._done.kept = sum(sum(found.live.values()) for found in holdings.values())
+        self._count(chosen, later=len(unneeded) - len(settled))
+        if not dry:
+            for event in condemns([waste.pack for waste in chosen]):
+                self._check()
+                self._log.append(event)
+
+    def _count(self, chosen: Sequence["_Waste"], *, later: int) -> None:
+        self._done.condemned += len(chosen)
+        self._done.garbage += sum(waste.garbage for waste in chosen)
+        self._done.rewritten += sum(waste.live > 0 for waste in chosen)
+        self._done.later = later
+
+    def _marked(
+        self, rooms: Mapping[ProjectId, Room], packs: "_Packs", working_on: Set[bytes] = frozenset()
+    ) -> tuple[State, dict[ProjectId, Holdings]]:
+        """Return a state of the log, and for each project who holds what is needed in it."""
+        for _ in range(_TRIES):
+            view = self._log.refresh()
+            try:
+                return view, {id: self._held(id, room, view, packs, working_on) for id, room in rooms.items()}
+            except Damaged:
+                # A manifest of that view may be gone since, and collected by somebody else: then it is no damage.
+                if set(view.needed) <= set(self._log.refresh().needed):
+                    raise
+        raise Unavailable(f"manifests were deleted and collected by others {_TRIES} times while they were marked")
+
+    def _held(
+        self, project: ProjectId, room: Room, view: State, packs: "_Packs", working_on: Set[bytes]
+    ) -> Holdings:
+        room.index.refresh()  # after the view: what is committed in it is in the index
+        roots = [entry.root for entry in view.needed.values() if entry.project == project]
+        with closing(Spread(self._scratch)) as spread:
+            spread_needed(room, roots, spread, self._threads, self._check)
+            for anew in (False,) if self._dry else (False, True):
+                if anew:
+                    room.index.rebuild(room.reader.packs)
+                weighing = Weighing(view.condemned, packs.present(room), working_on)
+                found = weighing.run(spread, room.index.records(), self._check)
+                if not found.missing:
+                    return found
+        raise Damaged(
+            f"{len(found.missing)} things that manifests need are in no pack, the first is {found.missing[0].hex()}: "
+            f"nothing is removed"
+        )
+
+    # ------------------------------------------------------------------ how it goes
+
+    def _finish_all(self) -> None:
+        view = self._log.refresh()
+        ready = [one for number, one in sorted(view.condemnations.items()) if view.may_remove(number)]
+        waiting = {session for one in view.condemnations.values() for session in one.waits if view.is_open(session)}
+        self._done.waiting = tuple(sorted(waiting))
+        for at in range(0, len(ready), _AT_ONCE):
+            self._check()
+            group = ready[at : at + _AT_ONCE]
+            try:
+                self._finish(group)
+            except (Damaged, NotFound) as error:
+                left = self._log.refresh().condemnations
+                if all(one.number in left for one in group):
+                    raise Damaged(error.message, detail=error.detail) from error
+                # Another collector has finished some of them meanwhile, and removed what we were about to read.
+
+    def _finish(self, ready: Sequence[Condemnation]) -> None:
+        """Remove the packs of condemnations that nobody has to be waited for."""
+        gone = frozenset[bytes]().union(*(one.packs for one in ready))
+        packs, rooms = _Packs(self._store), self._rooms()
+        _, holdings = self._marked(rooms, packs, gone)
+        for project, found in holdings.items():
+            self._copy(rooms[project], packs, found.stranded)
+        for room in rooms.values():
+            room.index.drop(gone, self._check)
+        for name, pack, size in packs.objects():
+            if pack in gone:
+                self._check()
+                self._store.delete(name)
+                self._done.removed += 1
+                self._done.freed += size
+        for one in ready:
+            try:
+                self._log.append(Removed(one.number))
+            except NotFound:
+                pass  # another collector was faster
+
+    def _copy(self, room: Room, packs: "_Packs", stranded: Mapping[bytes, set[bytes]]) -> None:
+        """Put what only condemned packs hold into fresh ones, opened and checked on the way."""
+        writer = PackWriter(room.shelf, self._scratch, Press())
+        hints: list[Hint] = []
+        with closing(writer):
+            for pack, names in stranded.items():
+                self._copy_from(room, pack, packs.size(room, pack), names, writer, hints)
+            hints += [Hint(name, place) for name, place in writer.finish()]
+        self._done.copied += writer.stored
+        room.index.add(hints)
+
+    def _copy_from(
+        self, room: Room, pack: bytes, size: int, names: set[bytes], writer: PackWriter, hints: list[Hint]
+    ) -> None:
+        left = set(names)
+        for thing in room.reader.packs.contents(pack, size):
+            if thing.name not in left:
+                continue
+            self._check()
+            left.discard(thing.name)
+            place = Place(pack, thing.offset, thing.length, thing.plain, thing.form)
+            plain = room.reader.thing_at(place, thing.kind, thing.name)
+            if writer.add(thing.kind, thing.name, plain):
+                hints += [Hint(name, found) for name, found in writer.finish()]
+        if left:
+            what = room.shelf.object_name(pack)
+            raise Damaged(f"{what} does not hold {len(left)} things that the index says it does: nothing is removed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waste:
+    """A pack that is to go."""
+
+    pack: bytes
+    garbage: int  # bytes
+    live: int  # bytes of what is needed of it
+
+
+class _Packs:
+    """The packs that the store shows."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._sizes: dict[tuple[str, bytes], int] = {}
+        self._store = store
+        for name, size in store.list("packs/"):
+            _, tag, digits = name.split("/")
+            self._sizes[tag, bytes.fromhex(digits)] = size
+
+    def __iter__(self) -> Iterator[tuple[str, bytes, int]]:
+        """Yield (tag of the project, pack, bytes)."""
+        yield from ((tag, pack, size) for (tag, pack), size in self._sizes.items())
+
+    def objects(self) -> Iterator[tuple[str, bytes, int]]:
+        """Yield (name in the store, pack, bytes)."""
+        yield from ((f"packs/{tag}/{pack.hex()}", pack, size) for tag, pack, size in self)
+
+    def present(self, room: Room) -> Callable[[bytes], bool]:
+        """Return what tells whether the store has a pack of that project, also one that is not listed yet."""
+
+        def present(pack: bytes) -> bool:
+            if (room.shelf.tag, pack) in self._sizes:
+                return True
+            try:
+                self._store.get_range(room.shelf.object_name(pack), 0, 1)
+            except NotFound:
+                return False
+            return True
+
+        return present
+
+    def size(self, room: Room, pack: bytes) -> int:
+        """Return the bytes of a pack.  Raises Damaged: it is not there; Unavailable: the store does not list it yet."""
+        found = self._sizes.get((room.shelf.tag, pack))
+        if found is not None:
+            return found
+        if self.present(room)(pack):
+            raise Unavailable(f"the store holds {room.shelf.object_name(pack)} and does not list it")
+        raise Damaged(f"{room.shelf.object_name(pack)} holds what manifests need and is not there")
+
+
+class _Notes:
+    """Which packs nothing needed in an earlier round, and who was at work then: in a file that may be lost.
+
+    A session that is still at work may have put a pack a moment ago and commit it a moment later.  To condemn it
+    would do no harm, but all of it would have to be copied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def settled(self, view: State, unneeded: list[bytes], *, note: bool) -> set[bytes]:
+        """Return those of *unneeded* that no session which is open now can be about to commit; remember the others."""
+        at_work = [number for number in view.sessions if view.is_open(number)]
+        if not at_work:
+            return set(unneeded)
+        then = self._read()
+        settled = set(unneeded) & then.packs if then.sessions.isdisjoint(at_work) else set()
+        if note and then.sessions.isdisjoint(at_work):
+            self._path.write_text(json.dumps({"sessions": at_work, "packs": [pack.hex() for pack in unneeded]}))
+        return settled
+
+    def _read(self) -> "_Note":
+        try:
+            found = json.loads(self._path.read_text())
+            return _Note(frozenset(found["sessions"]), frozenset(bytes.fromhex(pack) for pack in found["packs"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return _Note(frozenset(), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    sessions: frozenset[int]
+    packs: frozenset[bytes]
