@@ -28,7 +28,7 @@ from restead.repository.room import Room
 from restead.repository.runs import Hint
 
 _AT_ONCE = 8  # condemnations, of up to 1,000 packs each, for which what is needed is marked together
-_TRIES = 5  # of a mark whose manifests are deleted, and collected by others, while it goes on
+_TRIES = 5  # of what others, who delete and collect at the same time, may take away in the middle
 
 
 @dataclass(slots=True)
@@ -171,14 +171,18 @@ class Collector:
         self._done.waiting = tuple(sorted(waiting))
         for at in range(0, len(ready), _AT_ONCE):
             self._check()
-            group = ready[at : at + _AT_ONCE]
+            self._finish_in_company(ready[at : at + _AT_ONCE])
+
+    def _finish_in_company(self, group: Sequence[Condemnation]) -> None:
+        """Finish these; another collector may be at the same, copy what we were about to and remove it under us."""
+        for attempt in range(_TRIES):
+            left = self._log.refresh().condemnations
             try:
-                self._finish(group)
+                self._finish([one for one in group if one.number in left])
+                return
             except (Damaged, NotFound) as error:
-                left = self._log.refresh().condemnations
-                if all(one.number in left for one in group):
+                if attempt == _TRIES - 1:
                     raise Damaged(error.message, detail=error.detail) from error
-                # Another collector has finished some of them meanwhile, and removed what we were about to read.
 
     def _finish(self, ready: Sequence[Condemnation]) -> None:
         """Remove the packs of condemnations that nobody has to be waited for."""
