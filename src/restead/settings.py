@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     safety_keep: float = Field(
         7.0, gt=0, le=3650, description="Days for which what a restore has overwritten is kept, to undo the restore."
     )
+    collect_every: float = Field(
+        24.0, ge=0, le=8760, description="Hours between two collections of what no backup needs; 0: only by command."
+    )
+    collect_garbage: float = Field(
+        0.5, gt=0, le=1, description="Share of a pack that nothing needs from which on the rest is copied out of it."
+    )
     restores_without_safety: bool = Field(
         True, description="Whether restores may be asked for that keep nothing of what they overwrite."
     )

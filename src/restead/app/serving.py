@@ -24,7 +24,7 @@ from restead.records import Tokens
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
-from restead.workflows import Comparer, Engine, SafetyRetention, stories
+from restead.workflows import Collecting, Comparer, Engine, SafetyRetention, stories
 from restead.workflows.stock import warnings_of
 
 log = structlog.get_logger("restead")
@@ -77,6 +77,9 @@ def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
     told = stories(house.records, repository, house.images, house.images, grace=timedelta(seconds=settings.stop_grace))
     engine = Engine(house.records, told, workers=settings.runs)
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
+    if settings.collect_every:
+        every = timedelta(hours=settings.collect_every)
+        engine.do_regularly(Collecting(repository, settings.collect_garbage), every)
     Comparer(repository, house.images).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from restead.app.opening import Opened
+from restead.domain.collected import Collected
 from restead.domain.errors import Unavailable
 from restead.domain.stock import Settled, StoredDisk
 from restead.repository import Repository
@@ -26,6 +27,9 @@ class FolderStored:
             self._opened.folder.occupy("no address: it is restead repository adopt")
             repository = self._opened.repository(make=False)
         yield from Adoption(self._opened.records, repository).settle()
+
+    def collect(self, *, dry: bool, garbage: float) -> Collected:
+        return self._repository().collect(dry=dry, garbage=garbage)
 
     def _repository(self) -> Repository:
         with self._opened.folder.setting_up():

@@ -13,6 +13,7 @@ from restead.cli.doors import Doors, House, NewServer
 from restead.cli.keys import keys
 from restead.cli.protect import protect
 from restead.cli.repository import repository
+from restead.cli.repository_collect import collect  # noqa: F401 - adds itself to the group
 from restead.cli.restore import restore
 from restead.cli.restores import restores
 from restead.cli.serve import serve

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from restead.domain.caller import Role
+from restead.domain.collected import Collected
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token
@@ -56,6 +57,10 @@ class Stored(Protocol):
 
     def settle(self) -> Iterator[Settled]:
         """Bring lists and repository together, and yield what was done.  Raises Unavailable while a service runs."""
+        ...
+
+    def collect(self, *, dry: bool, garbage: float) -> Collected:
+        """Remove what no backup needs; *dry*: only find it.  Raises Damaged: something is lost, nothing was removed."""
         ...
 
 

@@ -35,7 +35,6 @@ Everything may run at the same time, from several processes and hosts.  Why that
 """
 
 from restead.repository.backup import Saved
-from restead.repository.collect import Collected
 from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret
 from restead.repository.log import ManifestEntry, Phase, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
@@ -48,7 +47,7 @@ from restead.repository.session import Session
 from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Collected", "Count", "DiskDescription", "Held", "Hint", "KeyFile", "Keyring", "Manifest",
+    "CHUNK_SIZE", "Count", "DiskDescription", "Held", "Hint", "KeyFile", "Keyring", "Manifest",
     "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten", "Saved",
     "Secret", "Session", "SessionState", "Survey", "Window", "scrub",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from restead.domain.collected import Collected
 from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.domain.ids import ProjectId
 from restead.ports import BlobStore
@@ -29,22 +30,6 @@ from restead.repository.runs import Hint
 
 _AT_ONCE = 8  # condemnations, of up to 1,000 packs each, for which what is needed is marked together
 _TRIES = 5  # of what others, who delete and collect at the same time, may take away in the middle
-
-
-@dataclass(slots=True)
-class Collected:
-    """What one round has done, or would do.  Sizes in bytes of the store."""
-
-    condemned: int = 0  # packs that nothing needs, or little of
-    garbage: int = 0  # bytes in them that nothing needs
-    rewritten: int = 0  # of the condemned packs: those of which a part is needed
-    removed: int = 0  # packs
-    freed: int = 0  # bytes of removed packs
-    copied: int = 0  # bytes put for what was needed of them
-    kept: int = 0  # bytes that are needed
-    later: int = 0  # packs that nothing needs and open sessions may be about to: the next round looks again
-    waiting: tuple[int, ...] = ()  # sessions that condemned packs wait for
-    unknown: int = 0  # packs of projects that the keyring does not know: left alone
 
 
 class Collector:

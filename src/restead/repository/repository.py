@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from restead.domain.collected import Collected
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, ResteadError
 from restead.domain.ids import ManifestId, ProjectId
 from restead.ports import BlobStore
 from restead.repository.buffers import keep_freed_memory
 from restead.repository.chunk import Names
-from restead.repository.collect import Collected, Collector
+from restead.repository.collect import Collector
 from restead.repository.index import Index
 from restead.repository.keyring import Keyring, Secret
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes

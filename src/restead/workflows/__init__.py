@@ -11,6 +11,7 @@ from restead.ports import Servers, Volumes
 from restead.records import Records
 from restead.repository import Repository
 from restead.workflows.backup import BackupStory
+from restead.workflows.collect import Collecting
 from restead.workflows.comparing import Comparer
 from restead.workflows.durable import Engine
 from restead.workflows.expire import DeleteStory
@@ -18,7 +19,7 @@ from restead.workflows.restore import RestoreStory
 from restead.workflows.retention import SafetyRetention
 from restead.workflows.story import Story
 
-__all__ = ["Comparer", "Engine", "SafetyRetention", "stories"]
+__all__ = ["Collecting", "Comparer", "Engine", "SafetyRetention", "stories"]
 
 
 def stories(
