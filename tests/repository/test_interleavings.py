@@ -107,11 +107,11 @@ class World:
         repository = self.open()
         ids = [entry.id for entry in repository.manifests(PROJECT)]
         if ids:
-            id = self.luck.choice(ids)
-            repository.log.append(Hold(id, "somebody"))
+            id, name = self.luck.choice(ids), f"holder {self.luck.random()}"
+            repository.log.append(Hold(id, name))
             with pytest.raises(InvalidRequest):
                 repository.delete([id])
-            repository.log.append(Release(id, "somebody"))
+            repository.log.append(Release(id, name))
 
     def collector(self) -> None:
         repository = self.open()
