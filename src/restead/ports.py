@@ -148,7 +148,10 @@ class TracksChanges(Protocol):
     """A disk, open as a source or a target, that knows by itself where it was written since an earlier moment."""
 
     def generation(self) -> str:
-        """Return a name for what the disk holds now; "" if a later write could go unnoticed."""
+        """Return a name for what the disk holds now.
+
+        "" if a later write could go unnoticed; of a target also if anybody else may have written since it was opened.
+        """
         ...
 
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:

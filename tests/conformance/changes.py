@@ -77,6 +77,15 @@ class ChangesSuite:
         assert noted
         assert unchanged(changed(cloud, server, noted))
 
+    def test_a_writer_does_not_name_what_others_have_written(self, cloud: Cloud) -> None:
+        server = cloud.make([SIZE])
+        with target_of(cloud, server) as target:
+            assert isinstance(target, TracksChanges)
+            target.write_at(4096, b"written")
+            cloud.overwrite(server, server.volumes[0].id, 0, b"by somebody else")
+            target.flush()
+            assert target.generation() == ""
+
     def test_a_generation_of_another_disk_or_of_none_says_nothing(self, cloud: Cloud) -> None:
         server, other = cloud.make([SIZE]), cloud.make([SIZE], "other")
         for stranger in ("", "nonsense", "1 2 3", generation(cloud, other)):

@@ -31,6 +31,10 @@ class Cloud(Protocol):
         """Return what a disk holds, read without the driver."""
         ...
 
+    def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
+        """Write to a disk without the driver, whoever has it open."""
+        ...
+
     def allocated(self, server: Server, volume_id: VolumeId) -> int:
         """Return the bytes of space that a disk takes, found out without the driver."""
         ...

@@ -34,6 +34,7 @@ class _Disk:
     pages: set[int] = field(default_factory=set)  # those that take space
     rotten: dict[int, int] = field(default_factory=dict)  # offset to byte: what the medium holds instead
     history: list[tuple[int, int]] = field(default_factory=list)  # (offset, length) of all that ever changed
+    strangers: int = 0  # writes from outside
     name: str = field(default_factory=new_id)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -135,6 +136,7 @@ class MemoryCloud:
         disk = self._disks[canonical_id(volume_id)]
         disk.now[offset : offset + len(data)] = data
         disk.history.append((offset, len(data)))
+        disk.strangers += 1
         disk.pages.update(_pages(offset, len(data)))
 
     def lose_unflushed(self, chance: random.Random | None = None) -> None:
@@ -301,6 +303,14 @@ class MemorySource:
 
 class MemoryTarget(MemorySource):
     """A disk open for writing; it keeps space and is read past caches."""
+
+    def __init__(self, cloud: MemoryCloud, volume_id: VolumeId, disk: _Disk) -> None:
+        super().__init__(cloud, volume_id, disk)
+        self._strangers = disk.strangers
+
+    def generation(self) -> str:
+        found = super().generation()
+        return found if self._disk.strangers == self._strangers else ""
 
     def reread_into(self, offset: int, buffer: memoryview) -> None:
         self._begin("reread", offset, buffer.nbytes)

@@ -29,6 +29,9 @@ class _Cloud:
     def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
         return self.fake.bytes_of(volume_id)
 
+    def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
+        self.fake.fill(volume_id, data, offset)
+
     def allocated(self, server: Server, volume_id: VolumeId) -> int:
         return self.fake.allocated(volume_id)
 

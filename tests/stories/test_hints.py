@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
+from tests.stories.honesty import hints_are_true
 
 from restead.domain.backup import Backup
 from restead.domain.errors import Unavailable
@@ -137,3 +140,41 @@ def test_damage_in_what_would_only_have_spared_reading_fails_no_restore(house: H
     restore = house.restore(backup)
     assert (restore.failure, restore.state, house.disks(server)) == (None, RestoreState.SUCCESS, wanted)
     assert (house.undo(restore).state, house.disks(server)) == (RestoreState.SUCCESS, before)
+
+
+def test_what_was_written_between_two_lives_of_a_restore_is_not_taken_for_known(house: House) -> None:
+    """The disks are decided, the service ends, and before it is back somebody writes to one of them."""
+    server = _full_server(house)
+    wanted, backup = house.disks(server), house.protect(server)
+    _changed(house, server)
+    house.power.fault = lambda what: house.cut_power_at(1) if what == "cloud: start" else None
+    with pytest.raises(PowerCut):
+        house.restore(backup, power_on=True)
+    house.crash_and_restart()
+    house.cloud.fill(server.volumes[0].id, b"written in between", 20000)
+    house.drain()
+    hints_are_true(house)
+    house.cloud.stop(PROJECT, server.id, grace=timedelta(0))
+    again = house.restore(backup)
+    assert (again.state, house.disks(server)) == (RestoreState.SUCCESS, wanted)
+
+
+def test_what_somebody_else_writes_during_a_restore_is_not_taken_for_known(house: House) -> None:
+    """It goes unseen behind the place that is just being written, and the next restore has to find it."""
+    server = _full_server(house)
+    wanted, backup = house.disks(server), house.protect(server)
+    _changed(house, server)
+    flushes: list[str] = []
+
+    def write_once(what: str) -> None:
+        if what == "cloud: flush" and not flushes:
+            flushes.append(what)
+            house.cloud.fill(server.volumes[0].id, b"written meanwhile", 20000)
+
+    house.power.fault = write_once
+    house.restore(backup)
+    assert flushes
+    assert house.disks(server) != wanted
+    hints_are_true(house)
+    again = house.restore(backup)
+    assert (again.state, house.disks(server)) == (RestoreState.SUCCESS, wanted)

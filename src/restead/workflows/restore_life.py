@@ -270,7 +270,7 @@ class Life:
             except ResteadError as error:
                 log.info("a restore that is decided is not tidied up again", reason=error.message)
             else:
-                tidy(self._disks, self._row(), self._reads, self._run)
+                tidy(self._disks, self._row(), self._reads, None)
 
     def _put_each_back(self, begun: Sequence[Disk], held: ExitStack) -> dict[int, tuple[str, Ranges]]:
         """Put these disks back, each as well as it can be; return for those that could not what is wrong."""

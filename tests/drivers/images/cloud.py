@@ -62,6 +62,13 @@ class ImagesCloud:
         assert volume is not None
         return Path(volume.location).read_bytes()
 
+    def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
+        volume = server.volume(volume_id)
+        assert volume is not None
+        with Path(volume.location).open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+
     def allocated(self, server: Server, volume_id: VolumeId) -> int:
         volume = server.volume(volume_id)
         assert volume is not None

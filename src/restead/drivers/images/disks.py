@@ -128,12 +128,22 @@ class DiskTarget(DiskSource):
         is_device: bool,
         past: PastCaches | None = None,
         changed: Callable[[], str] = lambda: "",
+        strangers: Callable[[], bool] = lambda: True,
     ) -> None:
-        """*changed*: says why what is open is not the server's disk any more, "" while it is."""
+        """*changed*: says why what is open is not the server's disk any more, "" while it is.
+
+        *strangers*: tells whether anybody else may have written to it since it was opened.
+        """
         super().__init__(volume_id, fd, raw, size, is_device=is_device)
         self._past = past or PastCaches(fd, None, size)
         self._changed = changed
+        self._strangers = strangers
         self._lost = ""  # why nothing can be said any more about what the disk holds
+
+    def generation(self) -> str:
+        """As of a source; "" too if anybody else may have written to it since it was opened."""
+        found = super().generation()
+        return "" if self._strangers() else found
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._check_trusted()

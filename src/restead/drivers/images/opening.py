@@ -8,7 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from restead.drivers.images.disks import DiskSource, DiskTarget
 from restead.drivers.images.guard import Guard
 from restead.drivers.images.locks import InUse, lock_for_reading, lock_for_writing, refuse_open_writers
 from restead.drivers.images.rawio import PAGE, Buffered, Direct, PastCaches, RawIo
+from restead.drivers.images.strangers import Strangers
 
 # Seconds.  Between fork and exec a child of ours still has our descriptors, and of two who open at once both give way:
 # so the first refusal is not believed.
@@ -67,9 +68,11 @@ def open_target(disk: DiskDefinition, guard: Guard, *, direct: bool) -> Iterator
         with (
             _raw(disk, backing, fd, size, os.O_RDWR, direct=direct) as raw,
             _past_caches(disk, backing, fd, size) as past,
+            closing(Strangers(fd)) as strangers,
         ):
             changed = partial(_changed, disk, backing, fd, size)
-            yield DiskTarget(disk.id, fd, raw, size, is_device=backing.is_device, past=past, changed=changed)
+            yield DiskTarget(disk.id, fd, raw, size, is_device=backing.is_device, past=past, changed=changed,
+                             strangers=strangers.seen)
     finally:
         os.close(fd)
 
