@@ -1,5 +1,6 @@
 """Clouds of images for the tests beside this file."""
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,17 @@ from restead.drivers.images import Power
 def runtime() -> Iterator[Path]:
     """A folder with a short path, whatever pytest's own is: sockets need it."""
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk: where /tmp is in memory, files do not keep time."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True).stdout
+    if kind.strip() != "tmpfs":
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="restead-test-", dir="/var/tmp") as folder:
         yield Path(folder)
 
 

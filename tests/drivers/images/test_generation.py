@@ -4,6 +4,7 @@ import mmap
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,45 @@ def test_a_file_that_was_written_this_instant_is_waited_for(tmp_path: Path) -> N
         os.pwrite(fd, b"!", 1)
         assert not is_of(fd, noted)
     os.close(fd)
+
+
+def test_a_file_system_that_keeps_whole_seconds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ext4 with inodes of 128 bytes does: two writes within one second leave the same time."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    real, second = os.fstat, 1_000_000_000
+
+    def in_seconds(fd: int) -> os.stat_result:
+        status = real(fd)
+        times = [int(time // second) * second for time in (status.st_mtime_ns, status.st_ctime_ns)]
+        named = {"st_mtime_ns": times[0], "st_ctime_ns": times[1], "st_atime_ns": status.st_atime_ns}
+        return os.stat_result(tuple(status)[:10], named)
+
+    monkeypatch.setattr(os, "fstat", in_seconds)
+    fd = os.open(path, os.O_RDWR)
+    for number in range(3):
+        os.pwrite(fd, bytes([number]), 0)
+        noted = generation_of(fd)
+        assert noted
+        os.pwrite(fd, b"!", 1)
+        assert not is_of(fd, noted)
+    os.close(fd)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no file system in memory here")
+def test_a_file_system_in_memory_is_not_relied_on() -> None:
+    """A mapped page of it that was only read takes writes afterwards without a note."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        file.write(bytes(8192))
+        file.flush()
+        before = os.fstat(file.fileno())
+        with mmap.mmap(file.fileno(), 0) as mapped:
+            assert mapped[0] == 0
+            mapped[0] = 1
+        assert generation_of(file.fileno()) == ""
+        assert os.fstat(file.fileno()).st_ctime_ns == before.st_ctime_ns, "it keeps time now: it could be relied on"
 
 
 def test_times_of_the_future_are_not_relied_on(tmp_path: Path) -> None:

@@ -6,17 +6,20 @@ So a file whose device, number, size and times are the same holds the same bytes
 - nobody has it open for writing at the first moment (the openings of this driver see to it), since a page that
   was mapped and dirty before can be written again without a note;
 - the same boot: a power cut can keep data and lose the note of it, which is written later;
-- a local file system that keeps time: elsewhere another machine may write, and a cache may answer.
+- a local file system that keeps time: elsewhere another machine may write, and a cache may answer; and tmpfs notes
+  nothing of what is written to a mapped page that was read before.
 
-The kernel's clock for this goes in steps of up to 10 ms, so a file that was just written is waited for.
+The kernel's clock for this goes in steps of up to 10 ms, and a file system with small inodes (ext2 to ext4 of 128
+bytes) keeps whole seconds only: so a file that was just written is waited for.
 """
 
 import os
 import time
 from pathlib import Path
 
-_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs"})
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
 _STEP = 50_000_000  # nanoseconds: more than the steps in which any kernel notes time
+_SECOND = 1_000_000_000
 _MOST_STEPS = 4
 
 
@@ -31,11 +34,13 @@ def generation_of(fd: int) -> str:
     for _ in range(_MOST_STEPS):
         status = os.fstat(fd)
         age = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns)
-        if age >= _STEP:
+        # A file system that keeps whole seconds notes the same for every write in one of them.
+        step = _STEP if status.st_ctime_ns % _SECOND else _SECOND + _STEP
+        if age >= step:
             return _name(status)
         if age < 0:  # the clock was put back: it may come to the same time again
             return ""
-        time.sleep((_STEP - age) / 1e9)
+        time.sleep((step - age) / 1e9)
     return ""  # somebody is writing to it
 
 
