@@ -5,21 +5,14 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
 from benchmarks.disks import DISK, MIB, data_extents, make_disk, make_next_day
 from benchmarks.measure import Command, Cost, run
+from benchmarks.stands import Stands
+from benchmarks.steps import WAYS, Step
 from benchmarks.tools import Repository, Tool
-
-
-class Step(StrEnum):
-    FULL = "full backup"
-    VERIFY = "verify it"
-    OPEN = "open it and do nothing"
-    SECOND = "second backup, 3 % changed"
-    RESTORE = "full restore to a new file"
 
 
 @dataclass(slots=True)
@@ -28,6 +21,7 @@ class Score:
 
     costs: dict[Step, list[Cost]] = field(default_factory=dict)
     stored: list[tuple[int, int]] = field(default_factory=list)  # bytes after the full, after the second backup
+    kept: dict[Step, list[int]] = field(default_factory=dict)  # bytes that a restore has added to the repository
 
     def seconds(self, step: Step) -> float | None:
         return median(cost.seconds for cost in self.costs[step]) if step in self.costs else None
@@ -38,6 +32,14 @@ class Score:
     def peak(self, step: Step) -> float | None:
         """Bytes."""
         return median(cost.peak for cost in self.costs[step]) if step in self.costs else None
+
+    def written(self, step: Step) -> float | None:
+        """Bytes that went to the target."""
+        return median(cost.written for cost in self.costs[step]) if step in self.costs else None
+
+    def kept_by(self, step: Step) -> float | None:
+        """Bytes that were stored of what a restore has overwritten."""
+        return median(self.kept[step]) if step in self.kept else None
 
     def repository(self) -> float | None:
         """Bytes stored after the full backup."""
@@ -55,6 +57,7 @@ class Contest:
     kind: str
     size: int  # bytes
     data: int  # bytes of it that are no holes
+    differing: dict[Step, int]  # bytes in 4 KiB pieces that restores in place must write
     scores: dict[str, Score]  # by name of the tool; tools that are not installed have an empty one
 
 
@@ -70,53 +73,93 @@ def hold(kind: str, size: int, seed: int, rounds: int, tools: Sequence[Tool], me
     make_disk(kind, days[0] / DISK, size, seed)
     make_next_day(kind, days[0] / DISK, days[1] / DISK, seed)
     data = sum(end - start for start, end in data_extents(days[0] / DISK))
-    contest = Contest(kind, size, data, {tool.name: Score() for tool in tools})
+    stands = Stands(kind, seed, days[1] / DISK, _fresh(target.parent / "stands"))
+    contest = Contest(kind, size, data, stands.differing, {tool.name: Score() for tool in tools})
     for _ in range(rounds):
-        _hold_round(contest, [tool for tool in tools if tool.version], days, memory, target)
+        _Round(contest, stands, days, memory, target).hold([tool for tool in tools if tool.version])
+    stands.close()
     for day in days:
         shutil.rmtree(day)
     return contest
 
 
-def _hold_round(contest: Contest, tools: Sequence[Tool], days: Sequence[Path], memory: Path, target: Path) -> None:
-    with ExitStack() as stack:
-        repositories: dict[str, Repository] = {}
+class _Round:
+    """All tools do all steps once."""
+
+    def __init__(self, contest: Contest, stands: Stands, days: Sequence[Path], memory: Path, target: Path) -> None:
+        self._contest = contest
+        self._stands = stands
+        self._days = days
+        self._memory = memory
+        self._target = target
+
+    def hold(self, tools: Sequence[Tool]) -> None:
+        with ExitStack() as stack:
+            repositories: dict[str, Repository] = {}
+            for tool in tools:
+                repositories[tool.name] = tool.at(_fresh(self._memory / tool.name))
+                stack.callback(repositories[tool.name].close)
+            self._do_steps(repositories)
         for tool in tools:
-            repositories[tool.name] = tool.at(_fresh(memory / tool.name))
-            stack.callback(repositories[tool.name].close)
-        _do_steps(contest, repositories, days, target)
-    for tool in tools:
-        shutil.rmtree(memory / tool.name)
+            shutil.rmtree(self._memory / tool.name)
+        _fresh(self._target)
 
+    def _do_steps(self, repositories: dict[str, Repository]) -> None:
+        sizes: dict[str, int] = {}
+        for step in Step:
+            for name, repository in repositories.items():
+                score = self._contest.scores[name]
+                if step in WAYS:
+                    self._restore_over(score, step, repository, self._target / name)
+                else:
+                    self._measure(score, step, repository, self._target / name)
+                if step is Step.FULL:
+                    sizes[name] = _stored(repository)
+                if step is Step.SECOND and repository.place:
+                    score.stored.append((sizes[name], _stored(repository)))
 
-def _do_steps(contest: Contest, repositories: dict[str, Repository], days: Sequence[Path], target: Path) -> None:
-    sizes: dict[str, int] = {}
-    for step in Step:
-        day = days[1] if step in (Step.SECOND, Step.RESTORE) else days[0]
-        for name, repository in repositories.items():
-            _measure(contest.scores[name], step, repository, day, target)
-            if step is Step.FULL:
-                sizes[name] = _stored(repository)
-    for name, repository in repositories.items():
+    def _measure(self, score: Score, step: Step, repository: Repository, target: Path) -> None:
+        newest = self._days[-1]
+        commands: dict[Step, Callable[[], Command | None]] = {
+            Step.FULL: lambda: repository.backup(self._days[0]),
+            Step.SECOND: lambda: repository.backup(newest),
+            Step.VERIFY: repository.verify,
+            Step.OPEN: repository.open,
+            Step.RESTORE: lambda: repository.restore(newest, _fresh(target)),
+            Step.READ: lambda: repository.read(target),
+        }
+        command = commands[step]()
+        if command is None:
+            return
+        if step is Step.READ:
+            self._stands.prepare(WAYS[Step.OVER].stands, _fresh(target), proven=False)
+        self._run(score, step, command)
+        if step is Step.RESTORE:
+            require_same(newest / DISK, target / DISK)
+        if step in (Step.RESTORE, Step.READ):
+            shutil.rmtree(target)
+
+    def _restore_over(self, score: Score, step: Step, repository: Repository, target: Path) -> None:
+        newest, way = self._days[-1], WAYS[step]
+        command = repository.restore_over(newest, target, way, self._stands.changed(way.stands))
+        if command is None:
+            return
+        proven = target.exists()
+        target.mkdir(exist_ok=True)
+        self._stands.prepare(way.stands, target, proven=proven)
+        before = _stored(repository)
+        self._run(score, step, command)
         if repository.place:
-            contest.scores[name].stored.append((sizes[name], _stored(repository)))
+            score.kept.setdefault(step, []).append(_stored(repository) - before)
+        require_same(newest / DISK, target / DISK)
+        if not any(
+            repository.restore_over(newest, target, WAYS[later], self._stands.changed(way.stands))
+            for later in list(WAYS)[list(WAYS).index(step) + 1 :]
+        ):
+            shutil.rmtree(target)
 
-
-def _measure(score: Score, step: Step, repository: Repository, day: Path, target: Path) -> None:
-    commands: dict[Step, Callable[[], Command | None]] = {
-        Step.FULL: lambda: repository.backup(day),
-        Step.SECOND: lambda: repository.backup(day),
-        Step.VERIFY: repository.verify,
-        Step.OPEN: repository.open,
-        Step.RESTORE: lambda: repository.restore(day, target),
-    }
-    command = commands[step]()
-    if command is None:
-        return
-    score.costs.setdefault(step, []).append(run(command, target.parent))
-    if step is Step.RESTORE:
-        require_same(day / DISK, target / DISK)
-        _fresh(target)
+    def _run(self, score: Score, step: Step, command: Command) -> None:
+        score.costs.setdefault(step, []).append(run(command, self._target.parent))
 
 
 def _fresh(folder: Path) -> Path:

@@ -17,11 +17,14 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.steps import SHARE
 
 MIB = 1 << 20
 PIECE = 64 << 10  # bytes: the unit in which days differ
@@ -33,6 +36,7 @@ _FILL, _MEDIA = 0.60, 0.10  # share of a sys disk that holds files; share that h
 _FOLDERS = ("/usr/bin", "/usr/lib", "/usr/share", "/usr/sbin", "/usr/include", "/etc", "/var/lib/dpkg")
 _ROWS, _ROW = 96, 20  # rows in a page; 8-byte words in a row
 _WORDS = 20_000
+_BLOCK = 4096  # bytes: the least that a restore in place writes
 
 Words = NDArray[np.uint64]
 
@@ -45,13 +49,25 @@ def make_disk(kind: str, path: Path, size: int, seed: int) -> None:
         _make_database_disk(path, size, seed)
 
 
-def make_next_day(kind: str, day1: Path, day2: Path, seed: int, share: float = 0.03) -> None:
-    """Write the same disk with *share* of its pieces changed."""
-    chance, generator = random.Random(seed * 7919 + 1), _generator(seed * 7919 + 1)
-    pieces = sorted(_changed_pieces(kind, day1, chance, share))
-    _copy_with_holes(day1, day2)
+def make_next_day(kind: str, day1: Path, day2: Path, seed: int) -> None:
+    """Write the same disk with some of its pieces changed."""
+    copy_with_holes(day1, day2)
+    _change(kind, day1, day2, seed * 7919 + 1)
+
+
+def make_changes(kind: str, day: Path, changes: Path, seed: int) -> None:
+    """Write what may be changed on a disk: a file that holds the changed pieces, and holes everywhere else."""
+    with changes.open("wb") as file:
+        file.truncate(day.stat().st_size)
+    _change(kind, day, changes, seed * 7919 + 2)
+
+
+def _change(kind: str, day: Path, path: Path, seed: int) -> None:
+    """Write changes of *day* to *path*."""
+    chance, generator = random.Random(seed), _generator(seed)
+    pieces = sorted(_changed_pieces(kind, day, chance, SHARE))
     pool = _file_bytes(chance, 64 * MIB) if kind == "sys" else b""
-    with day2.open("r+b") as disk:
+    with path.open("r+b") as disk:
         for piece in pieces:
             disk.seek(piece * PIECE)
             if kind == "sys":
@@ -59,6 +75,28 @@ def make_next_day(kind: str, day1: Path, day2: Path, seed: int, share: float = 0
                 disk.write(generator.bytes(16) + pool[at + 16 : at + PIECE])
             else:
                 disk.write(_row_pages(generator, PIECE // PAGE))
+
+
+def apply(changes: Path, disk: Path) -> None:
+    """Write changes onto a disk."""
+    with changes.open("rb") as source, disk.open("r+b") as target:
+        _copy_data(changes, source, target)
+
+
+def differing(one: Path, other: Path, stretches: Iterable[tuple[int, int]]) -> int:
+    """Return how many bytes the 4 KiB pieces hold that differ between two disks, in stretches from start to end."""
+    count = 0
+    with one.open("rb") as first, other.open("rb") as second:
+        for start, end in stretches:
+            for at in range(start, end, 4 * MIB):
+                pieces = [_blocks(file, at, min(4 * MIB, end - at)) for file in (first, second)]
+                count += int((pieces[0] != pieces[1]).any(axis=1).sum()) * _BLOCK
+    return count
+
+
+def _blocks(file: BinaryIO, at: int, length: int) -> Words:
+    file.seek(at)
+    return np.frombuffer(file.read(length), np.uint64).reshape(-1, _BLOCK // 8)
 
 
 def _generator(seed: int) -> np.random.Generator:
@@ -193,14 +231,18 @@ def data_extents(path: Path) -> Iterator[tuple[int, int]]:
             yield start, at
 
 
-def _copy_with_holes(path: Path, copy: Path) -> None:
+def copy_with_holes(path: Path, copy: Path) -> None:
     with path.open("rb") as source, copy.open("wb") as target:
         target.truncate(path.stat().st_size)
-        for start, end in data_extents(path):
-            source.seek(start)
-            target.seek(start)
-            while (left := end - source.tell()) > 0:
-                target.write(source.read(min(left, 4 * MIB)))
+        _copy_data(path, source, target)
+
+
+def _copy_data(path: Path, source: BinaryIO, target: BinaryIO) -> None:
+    for start, end in data_extents(path):
+        source.seek(start)
+        target.seek(start)
+        while (left := end - source.tell()) > 0:
+            target.write(source.read(min(left, 4 * MIB)))
 
 
 def main() -> None:

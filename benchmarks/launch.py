@@ -3,7 +3,8 @@
 A program of its own, because a child begins with the peak memory of the process that started it: this one is
 smaller than anything that is measured.  FLUSH names a file that the command writes and that must be on stable
 storage before the clock stops ("" for none).  RESULT becomes JSON: status, seconds, cpu (seconds, user and
-system, its own children's too), peak (bytes of the largest process).
+system, its own children's too), peak (bytes of the largest process), written (bytes sent to file systems that are
+not in memory).
 """
 
 import json
@@ -37,6 +38,7 @@ def _main(result: str, log: str, flush: str, command: list[str]) -> None:
         "seconds": seconds,
         "cpu": usage.ru_utime + usage.ru_stime + own,
         "peak": usage.ru_maxrss * 1024,
+        "written": usage.ru_oublock * 512,
     }
     with open(result, "w") as file:
         json.dump(cost, file)

@@ -33,6 +33,7 @@ class Cost:
     seconds: float  # start of the process to its end, and the flush
     cpu: float  # seconds, user and system, of all its processes
     peak: int  # bytes: most memory that one of its processes had at a time
+    written: int = 0  # bytes sent to file systems that are not in memory, as the kernel counts them
 
 
 def run(command: Command, scratch: Path) -> Cost:
@@ -43,7 +44,7 @@ def run(command: Command, scratch: Path) -> Cost:
     """
     result, log = scratch / "cost.json", scratch / "output"
     os.sync()
-    before = _begin(command.server) if command.server else 0.0
+    before = begin(command.server) if command.server else (0.0, 0)
     arguments = [str(part) for part in (result, log, command.flush or "", *command.argv)]
     subprocess.run(
         [sys.executable, "-I", "-S", str(_LAUNCHER), *arguments],
@@ -56,15 +57,21 @@ def run(command: Command, scratch: Path) -> Cost:
         said = log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{' '.join(map(str, command.argv))} ended with {cost['status']}: {said}")
     if command.server is None:
-        return Cost(cost["seconds"], cost["cpu"], cost["peak"])
-    spent = _processor_time(command.server) - before
-    return Cost(cost["seconds"], cost["cpu"] + spent, max(cost["peak"], _peak(command.server)))
+        return Cost(cost["seconds"], cost["cpu"], cost["peak"], cost["written"])
+    spent = so_far(command.server, before, cost["seconds"])
+    peak, written = max(cost["peak"], spent.peak), cost["written"] + spent.written
+    return Cost(cost["seconds"], cost["cpu"] + spent.cpu, peak, written)
 
 
-def _begin(pid: int) -> float:
-    """Let the peak memory of a process be what it holds now; return the processor time that it has spent."""
+def begin(pid: int) -> tuple[float, int]:
+    """Let the peak memory of a process be what it holds now; return what it has spent of time and written bytes."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
-    return _processor_time(pid)
+    return _processor_time(pid), _written(pid)
+
+
+def so_far(pid: int, before: tuple[float, int], seconds: float) -> Cost:
+    """Return what a running process has cost since `begin`."""
+    return Cost(seconds, _processor_time(pid) - before[0], _peak(pid), _written(pid) - before[1])
 
 
 def _processor_time(pid: int) -> float:
@@ -75,5 +82,13 @@ def _processor_time(pid: int) -> float:
 
 def _peak(pid: int) -> int:
     """Bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) * 1024
+    return _field(Path(f"/proc/{pid}/status"), "VmHWM:") * 1024
+
+
+def _written(pid: int) -> int:
+    """Bytes."""
+    return _field(Path(f"/proc/{pid}/io"), "write_bytes:")
+
+
+def _field(file: Path, name: str) -> int:
+    return int(next(line.split()[1] for line in file.read_text().splitlines() if line.startswith(name)))

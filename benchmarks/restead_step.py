@@ -1,18 +1,22 @@
-"""One step of restead on a repository in a folder: `python -m benchmarks.restead_step FOLDER STEP [DISK]`.
+"""One step of restead on a repository in a folder: `python -m benchmarks.restead_step FOLDER STEP [DISK …]`.
 
 A fresh process for each step, through the doors that the service uses, with the same driver for disks.
 """
 
+import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from restead.domain.ids import ProjectId
 from restead.drivers.blobs import LocalBlobs
 from restead.drivers.images import DiskDefinition, ImagesDriver, ServerDefinition
-from restead.repository import DiskDescription, KeyFile, Repository
+from restead.ports import Consistency
+from restead.repository import DiskDescription, Hint, KeyFile, ManifestEntry, Repository
 
 PROJECT = ProjectId("benchmark")
+BEFORE = "before"  # label of what a restore in place has overwritten
 
 
 class Steward:
@@ -29,7 +33,7 @@ class Steward:
         driver, server = self._server(path)
         volume = server.disks[0].id
         repository = self._opened()
-        known = repository.manifests(PROJECT)
+        known = _backups(repository)
         parents = [known[-1].id] if known else []
         with (
             driver.open_moment(PROJECT, server.id, [volume]) as moment,
@@ -42,7 +46,7 @@ class Steward:
     def restore(self, path: Path) -> None:
         """Restore the newest backup to a new file, durably."""
         repository = self._opened()
-        newest = repository.manifests(PROJECT)[-1].id
+        newest = _backups(repository)[-1].id
         with path.open("xb") as file:
             file.truncate(repository.manifest(newest).root.size)
         driver, server = self._server(path)
@@ -55,10 +59,37 @@ class Steward:
         os.fsync(folder)  # the name of the new file, too
         os.close(folder)
 
+    def restore_over(self, path: Path, safety: bool, changed: Path | None) -> None:
+        """Restore the newest backup onto a file that holds something, in the order of the service's restores.
+
+        *safety*: what is overwritten is stored first.  *changed*: JSON, (offset, length) of all that may differ from
+        the newest backup.
+        """
+        repository = self._opened()
+        newest = _backups(repository)[-1].id
+        hint = Hint(newest, json.loads(changed.read_text()), guaranteed=True) if changed else None
+        description = DiskDescription("system", datetime.now(UTC), Consistency.OFFLINE)
+        driver, server = self._server(path)
+        with (
+            driver.open_target(PROJECT, server.id, server.disks[0].id) as target,
+            repository.session(PROJECT, label="benchmark", reads=[newest]) as session,
+        ):
+            survey = session.survey(
+                target, newest, description=description, label=BEFORE, keep=safety, hint=hint
+            )
+            session.check_wanted(survey, target)
+            session.reserve(survey, target)
+            if safety:
+                session.commit([survey], pins=[newest])
+            session.rewrite(survey, newest, target, expect=True)
+            session.release(survey, newest, target)
+        if safety:
+            repository.end(session.number, unpin=True)
+
     def verify(self) -> None:
         """Read and check every backup."""
         repository = self._opened()
-        for entry in repository.manifests(PROJECT):
+        for entry in _backups(repository):
             with repository.session(PROJECT, label="benchmark", reads=[entry.id]) as session:
                 session.verify(entry.id)
 
@@ -72,11 +103,23 @@ class Steward:
 
     def _server(self, path: Path) -> tuple[ImagesDriver, ServerDefinition]:
         driver = ImagesDriver(self._folder, self._folder)
+        for server in driver.definitions():
+            if server.disks[0].path == path:
+                return driver, server
         return driver, driver.add(ServerDefinition(path.parent.name, PROJECT, (DiskDefinition(path, boot=True),)))
 
 
-def main(folder: str, step: str, *disk: str) -> None:
-    getattr(Steward(Path(folder)), step)(*map(Path, disk))
+def _backups(repository: Repository) -> list[ManifestEntry]:
+    return [entry for entry in repository.manifests(PROJECT) if entry.label != BEFORE]
+
+
+def main(folder: str, step: str, *arguments: str) -> None:
+    steward = Steward(Path(folder))
+    if step == "over":
+        path, safety, *changed = arguments
+        steward.restore_over(Path(path), safety == "safety", Path(changed[0]) if changed else None)
+    else:
+        getattr(steward, step)(*map(Path, arguments))
 
 
 if __name__ == "__main__":

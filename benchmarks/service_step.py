@@ -1,4 +1,6 @@
-"""One step through a running service: `python -I -S service_step.py URL TOKEN PROJECT SERVER backup|restore`.
+"""One step through a running service: `python -I -S service_step.py URL TOKEN PROJECT SERVER backup|restore|bare`.
+
+`bare` restores without keeping what is overwritten.
 
 A client as small as one can be: what it costs is the service, and up to 10 ms of asking whether it is done.
 """
@@ -10,7 +12,7 @@ import time
 from typing import Any
 
 PROVIDER = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"  # CSBS: the fixed provider id
-_PAUSE = 0.01  # seconds
+PAUSE = 0.01  # seconds
 
 
 class Client:
@@ -30,29 +32,35 @@ class Client:
         return found
 
     def newest(self, server: str) -> Any:
-        return self.call("GET", f"/checkpoint_items?resource_id={server}&limit=1")["checkpoint_items"][0]
+        """Return the newest backup that is not what a restore has overwritten."""
+        found = self.call("GET", f"/checkpoint_items?resource_id={server}")["checkpoint_items"]
+        return next(item for item in found if not item["name"].startswith("prerestore_"))
 
     def back_up(self, server: str) -> None:
         """Return when the server is backed up.  Raises RuntimeError if it could not be."""
         self.call("POST", f"/providers/{PROVIDER}/resources/{server}/action", {"protect": {}})
         while (backup := self.newest(server))["status"] == "protecting":
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
         if backup["status"] != "available":
             raise RuntimeError(str(backup))
 
-    def restore(self, server: str) -> None:
-        """Return when the newest backup is on the server's disk.  Raises RuntimeError if it could not be put there."""
+    def begin_restore(self, server: str, *, safety: bool = True) -> Any:
+        """Begin to restore the newest backup to the server's disk; return the restore."""
         backup = self.newest(server)
         volumes = [
             {"backup_id": one["id"], "volume_id": one["source_volume_id"]}
             for one in backup["extend_info"]["volume_backups"]
         ]
         targets = {"server_id": server, "volumes": volumes}
-        parameters = {"checkpoint_item_id": backup["id"], "power_on": False, "targets": targets}
+        parameters = {"checkpoint_item_id": backup["id"], "power_on": False, "targets": targets, "safety": safety}
         wanted = {"provider_id": PROVIDER, "checkpoint_id": backup["checkpoint_id"], "parameters": parameters}
-        restore = self.call("POST", "/restores", {"restore": wanted})["restore"]
+        return self.call("POST", "/restores", {"restore": wanted})["restore"]
+
+    def restore(self, server: str, *, safety: bool = True) -> None:
+        """Return when the newest backup is on the server's disk.  Raises RuntimeError if it could not be put there."""
+        restore = self.begin_restore(server, safety=safety)
         while restore["status"] == "in_progress":
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
             restore = self.call("GET", f"/restores/{restore['id']}")["restore"]
         if restore["status"] != "success":
             raise RuntimeError(str(restore))
@@ -61,4 +69,7 @@ class Client:
 if __name__ == "__main__":
     _url, _token, _project, _server, _step = sys.argv[1:]
     _client = Client(_url, _token, _project)
-    (_client.back_up if _step == "backup" else _client.restore)(_server)
+    if _step == "backup":
+        _client.back_up(_server)
+    else:
+        _client.restore(_server, safety=_step != "bare")

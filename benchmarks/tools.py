@@ -16,8 +16,13 @@ from typing import Protocol
 from benchmarks.disks import DISK
 from benchmarks.measure import Command
 from benchmarks.service import ServiceRepository
+from benchmarks.steps import WAYS, Step, Way
 
 _ROOT = Path(__file__).parent.parent
+_CONVERT = ["qemu-img", "convert", "-f", "raw", "-O", "raw", "-t", "none", "-W", "-m", "8"]
+
+PLAIN = WAYS[Step.OVER]  # what every tool does that is told to restore onto a file: peers know no other way
+Argv = Callable[[Path, Path], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,17 @@ class Repository(Protocol):
         """Write the disk of *day*, the newest backup, to a new file in folder *target*, on stable storage."""
         ...
 
+    def restore_over(self, day: Path, target: Path, way: Way, changed: Path) -> Command | None:
+        """As `restore`, onto a file that is as long and holds something; None if the tool has no such way.
+
+        *changed* is what is told as a hint: JSON, (offset, length) of where the file differs from the disk of *day*.
+        """
+        ...
+
+    def read(self, target: Path) -> Command | None:
+        """Read all of the file in *target*, from its disk."""
+        ...
+
     def verify(self) -> Command | None:
         """Read and authenticate everything that is stored, one backup so far."""
         ...
@@ -64,6 +80,9 @@ class Still:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+    def read(self, target: Path) -> Command | None:  # noqa: ARG002
+        return None
 
 
 class ResteadRepository(Still):
@@ -82,6 +101,10 @@ class ResteadRepository(Still):
 
     def restore(self, day: Path, target: Path) -> Command:  # noqa: ARG002
         return self._command("restore", target / DISK)
+
+    def restore_over(self, day: Path, target: Path, way: Way, changed: Path) -> Command:  # noqa: ARG002
+        hint = [changed] if way.hint else []
+        return self._command("over", target / DISK, "safety" if way.safety else "bare", *hint)
 
     def verify(self) -> Command:
         return self._command("verify")
@@ -109,6 +132,9 @@ class ResticRepository(Still):
 
     def restore(self, day: Path, target: Path) -> Command:
         return self._command(day, "restore", "latest", "--target", target, flush=target / DISK)
+
+    def restore_over(self, day: Path, target: Path, way: Way, changed: Path) -> Command | None:  # noqa: ARG002
+        return self.restore(day, target) if way == PLAIN else None
 
     def verify(self) -> Command:
         return self._command(self._folder, "check", "--read-data")
@@ -139,6 +165,9 @@ class BorgRepository(Still):
     def restore(self, day: Path, target: Path) -> Command:
         return self._command(target, "extract", "--sparse", f"::{day.name}", flush=target / DISK)
 
+    def restore_over(self, day: Path, target: Path, way: Way, changed: Path) -> Command | None:  # noqa: ARG002
+        return self.restore(day, target) if way == PLAIN else None
+
     def verify(self) -> Command:
         return self._command(self._folder, "check", "--verify-data")
 
@@ -147,18 +176,28 @@ class BorgRepository(Still):
 
 
 class Copies(Still):
-    """A tool that only copies."""
+    """A tool that only copies.  *over*: onto a file that is there, if that is another command; *read*: reads one."""
 
     place = None
 
-    def __init__(self, argv: Callable[[Path, Path], Sequence[str | Path]]) -> None:
-        self._argv = argv
+    def __init__(
+        self, copy: Argv, over: Argv | None = None, read: Callable[[Path], Sequence[str]] | None = None
+    ) -> None:
+        self._copy = copy
+        self._over = over or copy
+        self._read = read
 
     def backup(self, day: Path) -> None:  # noqa: ARG002
         return None
 
     def restore(self, day: Path, target: Path) -> Command:
-        return Command(self._argv(day / DISK, target / DISK), target, flush=target / DISK)
+        return Command(self._copy(day / DISK, target / DISK), target, flush=target / DISK)
+
+    def restore_over(self, day: Path, target: Path, way: Way, changed: Path) -> Command | None:  # noqa: ARG002
+        return Command(self._over(day / DISK, target / DISK), target, flush=target / DISK) if way == PLAIN else None
+
+    def read(self, target: Path) -> Command | None:
+        return Command(self._read(target / DISK), target) if self._read else None
 
     def verify(self) -> None:
         return None
@@ -167,12 +206,24 @@ class Copies(Still):
         return None
 
 
-def _copy(source: Path, target: Path) -> list[str | Path]:
-    return ["cp", "--sparse=always", source, target]
+def _copy(source: Path, target: Path) -> list[str]:
+    return ["cp", "--sparse=always", str(source), str(target)]
 
 
-def _direct_copy(source: Path, target: Path) -> list[str | Path]:
-    return ["dd", f"if={source}", f"of={target}", "bs=4M", "oflag=direct", "status=none"]
+def _direct_copy(source: Path, target: Path) -> list[str]:
+    return ["dd", f"if={source}", f"of={target}", "bs=4M", "oflag=direct", "conv=notrunc", "status=none"]
+
+
+def _direct_read(target: Path) -> list[str]:
+    return ["dd", f"if={target}", "of=/dev/null", "bs=4M", "iflag=direct", "status=none"]
+
+
+def _convert(source: Path, target: Path) -> list[str]:
+    return [*_CONVERT, str(source), str(target)]
+
+
+def _convert_over(source: Path, target: Path) -> list[str]:
+    return [*_CONVERT, "-n", str(source), str(target)]
 
 
 def _prepare(command: Command) -> None:
@@ -186,14 +237,15 @@ def _version(program: str, *arguments: str) -> str:
     if shutil.which(program) is None:
         return ""
     said = subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
-    return said.split("\n", maxsplit=1)[0].split()[-1] if program in ("cp", "dd") else said.split()[1]
+    words = said.split("\n", maxsplit=1)[0].split()
+    return words[{"cp": -1, "dd": -1, "qemu-img": 2}.get(program, 1)]
 
 
 def all_tools() -> list[Tool]:
     """Return restead and its peers, installed or not."""
     ours = version("restead")
     restic, borg = _version("restic", "version"), _version("borg", "--version")
-    copy, direct = _version("cp", "--version"), _version("dd", "--version")
+    copy, direct, convert = (_version(program, "--version") for program in ("cp", "dd", "qemu-img"))
     return [
         Tool("restead", ours, "256 KiB chunks, zstd 1, AES-256-GCM, key file", ResteadRepository),
         Tool("restead serve", ours, "the same, asked through the API of a running service", ServiceRepository),
@@ -201,5 +253,6 @@ def all_tools() -> list[Tool]:
         Tool("borg 1M", borg, "fixed chunks of 1 MiB, zstd 1, repokey", lambda at: BorgRepository(at, 1 << 20)),
         Tool("borg 256K", borg, "fixed chunks of 256 KiB, zstd 1, repokey", lambda at: BorgRepository(at, 256 << 10)),
         Tool("cp", copy, "cp --sparse=always, then fsync", lambda _: Copies(_copy)),
-        Tool("dd", direct, "dd bs=4M oflag=direct, then fsync", lambda _: Copies(_direct_copy)),
+        Tool("dd", direct, "dd bs=4M oflag=direct, then fsync", lambda _: Copies(_direct_copy, read=_direct_read)),
+        Tool("qemu-img", convert, "convert -t none -W -m 8, then fsync", lambda _: Copies(_convert, _convert_over)),
     ]
