@@ -20,15 +20,16 @@ ROOMS: dict[str, set[str]] = {
     "workflows": _DOORS | {"repository", "records"},
     "service": _DOORS | {"records"},
     "api": _DOORS | {"service"},
-    "cli": _DOORS | {"service", "settings"},
+    "cli": _DOORS | {"service", "settings", "places"},
     "web": _DOORS | {"service"},
-    "settings": {"domain"},
+    "settings": {"domain", "places"},
+    "places": set(),
     "app": _DOORS
     | {"repository", "drivers", "records", "workflows", "service", "api", "cli", "web", "settings"},
     "__init__": set(),
     "__main__": {"app"},
 }  # fmt: skip
-PURE = {"domain", "ports"}  # only the standard library
+PURE = {"domain", "ports", "places"}  # only the standard library
 
 
 def _files() -> list[Path]:

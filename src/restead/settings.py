@@ -14,25 +14,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from restead.domain.errors import InvalidRequest
+from restead.places import default_config, default_data
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Threads = Annotated[int, Field(ge=1, le=64)]
-
-
-def default_data() -> Path:
-    """Where the data folder is when nobody says: /var/lib/restead for root, else by the XDG rules."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/restead")
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "restead"
-
-
-def default_config() -> Path:
-    """The TOML file that is read if it exists and no other is named."""
-    return config_folder() / "restead.toml"
-
-
-def config_folder() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "restead"
 
 
 class Settings(BaseSettings):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from restead.domain.errors import InvalidRequest
-from restead.settings import Settings, default_data, read_settings
+from restead.places import default_data
+from restead.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,8 @@
 """What `--help` says at every level."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -14,3 +17,10 @@ def test_every_help_tells_the_exit_codes(words: list[str]) -> None:
     told = " ".join(shown.output.split())
     assert "Exit codes: 0 done; 1 failed" in told
     assert "130 interrupted" in told
+
+
+def test_help_loads_nothing_that_it_does_not_need() -> None:
+    """Settings and the HTTP client weigh more than all else together; each is loaded when it is needed."""
+    program = "import sys, restead.app; print([m for m in ('pydantic', 'httpx2', 'sqlalchemy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from restead.cli import House, run
 from restead.domain.errors import NotFound
-from restead.settings import Settings
+
+if TYPE_CHECKING:
+    from restead.settings import Settings
 
 
 class _Doors:
@@ -14,13 +17,13 @@ class _Doors:
     The house is imported when it is opened: a command that only speaks HTTP starts three times as fast.
     """
 
-    def serve(self, settings: Settings) -> None:
+    def serve(self, settings: "Settings") -> None:
         from restead.app.serving import serve
 
         serve(settings)
 
     @contextmanager
-    def house(self, settings: Settings, *, make: bool) -> Iterator[House]:
+    def house(self, settings: "Settings", *, make: bool) -> Iterator[House]:
         from restead.app.house import FolderHouse
         from restead.app.opening import opened
 

@@ -1,16 +1,14 @@
 """Speaking to a running service: where it is, who we are, and what its answers mean as errors."""
 
 import json
-import ssl
 import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import environ
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from restead.domain.errors import (
     Code,
@@ -21,7 +19,10 @@ from restead.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from restead.settings import config_folder
+from restead.places import config_folder
+
+if TYPE_CHECKING:  # weighs a third of the command line, and only commands that ask a service need it
+    import httpx2
 
 PROVIDER = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"  # CSBS: "provider_id … fixed value"
 _DEFAULT_URL = "http://127.0.0.1:8799"
@@ -52,7 +53,12 @@ class Client:
     """A connection to one project of a service."""
 
     def __init__(self, address: Address) -> None:
+        import ssl
+
+        import httpx2
+
         self.address = address
+        self._broken = httpx2.TransportError
         self._http = httpx2.Client(
             base_url=address.url.rstrip("/"),
             headers={"X-Auth-Token": address.token},
@@ -106,12 +112,12 @@ class Client:
             raise self._refusal(response)
         return self._object(response)
 
-    def _refusal(self, response: httpx2.Response) -> ResteadError:
+    def _refusal(self, response: "httpx2.Response") -> ResteadError:
         body = self._object(response)
         kind = _ERRORS.get(response.status_code, ResteadError)
         return kind(str(body.get("error_msg", response.reason_phrase)), detail=_reference(body, response))
 
-    def _object(self, response: httpx2.Response) -> Json:
+    def _object(self, response: "httpx2.Response") -> Json:
         try:
             body = response.json()
         except ValueError:
@@ -124,13 +130,13 @@ class Client:
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except httpx2.TransportError as error:
+        except self._broken as error:
             raise Unavailable(
                 f"the service at {self.address.url} cannot be reached: {error or type(error).__name__}"
             ) from error
 
 
-def _reference(body: Json, response: httpx2.Response) -> str:
+def _reference(body: Json, response: "httpx2.Response") -> str:
     code = str(body.get("error_code", response.status_code))
     if response.status_code < 500:
         return "" if code == Code.NO_SUCH_PATH.value else code  # what is missing is said; a path is no word for people
@@ -139,8 +145,8 @@ def _reference(body: Json, response: httpx2.Response) -> str:
 
 def _below(href: str) -> str:
     """The path and query of a link: its host may be one that only others can reach."""
-    url = httpx2.URL(href)
-    return url.raw_path.decode()
+    url = urlsplit(href)
+    return urlunsplit(url._replace(scheme="", netloc=""))
 
 
 def open_client(url: str | None, token: str | None, project: str | None) -> Client:

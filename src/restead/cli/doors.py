@@ -5,14 +5,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from restead.domain.caller import Role
 from restead.domain.collected import Collected
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token
-from restead.settings import Settings
+
+if TYPE_CHECKING:
+    from restead.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,10 @@ class House(Protocol):
 class Doors(Protocol):
     """What only the composition root can do."""
 
-    def serve(self, settings: Settings) -> None:
+    def serve(self, settings: "Settings") -> None:
         """Run the service until it is told to end."""
         ...
 
-    def house(self, settings: Settings, *, make: bool) -> AbstractContextManager[House]:
+    def house(self, settings: "Settings", *, make: bool) -> AbstractContextManager[House]:
         """Open the data folder; if it is missing, *make* it.  Raises NotFound if it is and shall not be made."""
         ...

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -29,7 +29,9 @@ from restead.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from restead.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from restead.settings import Settings
 
 
 class Exit(IntEnum):
@@ -166,8 +168,10 @@ def over_http(command: Callable[..., None]) -> Callable[..., None]:
     return _with_options(run, command, Client, {"url": _Url, "token": _Token, "project": _Project})
 
 
-def settings_of(config: Path | None, **flags: object) -> Settings:
+def settings_of(config: Path | None, **flags: object) -> "Settings":
     """Read the settings; what is wrong with them is wrong usage."""
+    from restead.settings import read_settings  # weighs a third of the command line
+
     try:
         return read_settings(config, **flags)
     except InvalidRequest as error:
