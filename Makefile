@@ -42,10 +42,12 @@ demo: .venv/.run
 test: .venv/.dev
 	@scripts/system-packages test
 	@scripts/judges
+	@scripts/swift
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long"
 
 test-long: .venv/.dev
 	@scripts/system-packages test
+	@scripts/swift
 	$(BIN)/python -m pytest -n $(JOBS) -m long --timeout 3600
 
 check: .venv/.dev
@@ -66,4 +68,4 @@ fuzz: .venv/.dev
 	  tests/stories/test_restore_cancel.py
 
 clean:
-	rm -rf .venv .venv-judges .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-judges .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

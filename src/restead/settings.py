@@ -57,6 +57,28 @@ class Settings(BaseSettings):
     passphrase_file: Path | None = Field(
         None, description="File whose first line is the passphrase; others must not be able to read it."
     )
+    store: str = Field(
+        "",
+        description="Where the repository is: a folder, or s3://BUCKET/PREFIX. In the data folder if not set.",
+    )
+    s3_endpoint: str = Field(
+        "", description="Address of the S3 service; that of AWS_ENDPOINT_URL, else the region's own, if not set."
+    )
+    s3_region: str = Field("", description="Region of the bucket; that of AWS_REGION, else us-east-1, if not set.")
+    s3_profile: str = Field(
+        "", description="Profile in the AWS tools' file of credentials; that of AWS_PROFILE if not set."
+    )
+    s3_ca: Path | None = Field(None, description="PEM file of authorities that may vouch for the S3 service, too.")
+    s3_allow_http: bool = Field(
+        False, description="Whether an S3 service beyond this machine may be spoken to without HTTPS."
+    )
+    s3_timeout: Seconds = Field(
+        60.0, description="Seconds after which a try of a request is given up; a put gets ten times as long."
+    )
+    s3_retries: int = Field(4, ge=0, le=20, description="How often a request to the S3 service is tried again.")
+    s3_requests: Threads = Field(
+        32, description="Requests that are under way for one disk that is restored or verified from S3."
+    )
     chunk_size: int = Field(
         256 * 1024,
         ge=4096,
@@ -103,7 +125,7 @@ class Settings(BaseSettings):
         "info", description="Least important lines that are logged."
     )
 
-    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file")
+    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file", "s3_ca")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """A relative path means the working folder at start, whatever happens to that later."""

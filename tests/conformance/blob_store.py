@@ -25,6 +25,8 @@ def open_file(data: bytes) -> Iterator[int]:
 
 
 class BlobStoreConformance:
+    RACES, MANY = 8, 150  # a store where each request takes long is asked less
+
     def test_what_was_put_is_what_is_got(self, store: BlobStore) -> None:
         assert store.put("log/1", b"some bytes") is True
         assert store.get("log/1") == b"some bytes"
@@ -143,7 +145,7 @@ class BlobStoreConformance:
 
     def test_of_many_racing_puts_of_one_name_exactly_one_wins(self, store: BlobStore) -> None:
         with ThreadPoolExecutor(64) as pool:
-            for turn in range(8):
+            for turn in range(self.RACES):
                 name = f"log/{turn}"
                 bodies = [b"%d-%d " % (turn, n) * 500 for n in range(64)]
                 won = list(pool.map(lambda body, name=name: store.put(name, body), bodies))
@@ -170,7 +172,7 @@ class BlobStoreConformance:
                 future.result(timeout=60)
 
     def test_many_threads_read_while_files_come_and_go(self, store: BlobStore) -> None:
-        bodies = {f"packs/{n:064x}": bytes([n]) * 1000 for n in range(150)}
+        bodies = {f"packs/{n:064x}": bytes([n]) * 1000 for n in range(self.MANY)}
         for name, body in bodies.items():
             store.put(name, body)
 

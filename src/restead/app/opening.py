@@ -2,10 +2,13 @@
 
     <data>/
       key              opens the repository, unless a passphrase does
-      repository/      sealed objects: copy this, and keep the recovery key: docs/operate.md tells how to go on
+      repository/      sealed objects: copy this, and keep the recovery key: docs/operate.md tells how to go on;
+                       not here if the setting `store` says where else
       records.sqlite   names, states, stories, tokens (hashed)
       servers/         one JSON file for each server, and the logs of its machine
       cache/           may be lost at any time
+      scratch/         packs under way, if the repository is in an object store
+      writer           who we are to an object store that only one may write to; writer.lock is held for moments
       runtime          link to the short folder of sockets
       service.lock     held by a running service; says which
       setup.lock       held for moments
@@ -18,12 +21,13 @@ from functools import cached_property
 from pathlib import Path
 
 from restead.app.folder import DataFolder
+from restead.app.stores import folder_of, open_store, window_for
 from restead.domain.errors import InvalidRequest, NotFound
-from restead.drivers.blobs import LocalBlobs
 from restead.drivers.images import ImagesDriver, ImagesOptions
 from restead.drivers.images.accel import Accel
+from restead.ports import BlobStore
 from restead.records import Records
-from restead.repository import KeyFile, Keyring, Passphrase, Repository, Secret, Window
+from restead.repository import KeyFile, Keyring, Passphrase, Repository, Secret
 from restead.settings import Settings
 
 
@@ -40,9 +44,14 @@ class Opened:
     def key_file(self) -> Path:
         return self.folder.path / "key"
 
+    @property
+    def address(self) -> str:
+        """Where the repository is."""
+        return self.settings.store or str(self.folder.path / "repository")
+
     @cached_property
-    def store(self) -> LocalBlobs:
-        return LocalBlobs(self.folder.path / "repository")
+    def store(self) -> BlobStore:
+        return open_store(self.address, self.settings)
 
     def keyring(self, secret: Secret | None = None) -> Keyring:
         """Open the repository's keyring, with the secret that the settings name if no other is given.
@@ -63,11 +72,19 @@ class Opened:
         """
         if not self._has_repository:
             if not make:
-                raise NotFound(f"there is no repository in data folder {self.folder.path}")
+                where = self.settings.store or f"data folder {self.folder.path}"
+                raise NotFound(f"there is no repository in {where}")
             self.keyring()
-        window = Window(self.settings.backup_threads, self.settings.restore_threads)
-        cache, scratch = self.folder.path / "cache", self.folder.path / "repository"
-        return Repository.open(self.store, self._secret(), cache=cache, scratch=scratch, window=window)
+        window = window_for(self.address, self.settings)
+        return Repository.open(
+            self.store, self._secret(), cache=self.folder.path / "cache", scratch=self._scratch(), window=window
+        )
+
+    def _scratch(self) -> Path:
+        """Where packs are built: in a folder that is the store they need not be copied, else on our own disk."""
+        scratch = folder_of(self.address) or self.folder.path / "scratch"
+        scratch.mkdir(0o700, exist_ok=True)
+        return scratch
 
     @property
     def _has_repository(self) -> bool:

@@ -20,6 +20,7 @@ from restead.domain.backup import BackupRules
 from restead.domain.errors import Damaged
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
+from restead.drivers.blobs import OneWriter
 from restead.records import Tokens
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
@@ -104,9 +105,16 @@ def _rules(settings: Settings) -> Rules:
 def _disagreement(house: Opened, repository: Repository) -> Sequence[str]:
     """What repository and records say differently: looked for once, since only a start on other files changes it."""
     try:
-        return warnings_of(house.records, repository)
+        return [*_single_writer(house), *warnings_of(house.records, repository)]
     except Damaged as error:
         return [f"the repository cannot be read: {error.message}"]
+
+
+def _single_writer(house: Opened) -> Sequence[str]:
+    writer = house.store.writer() if isinstance(house.store, OneWriter) else None
+    if writer is None:
+        return []
+    return [f"{house.address} lets two puts of one name win, so one data folder alone writes to it: {writer}"]
 
 
 def _warnings(keyring: Keyring, others: Sequence[str]) -> Callable[[], Sequence[str]]:

@@ -6,6 +6,7 @@ from restead.app.opening import Opened
 from restead.domain.collected import Collected
 from restead.domain.errors import Unavailable
 from restead.domain.stock import Settled, StoredDisk
+from restead.drivers.blobs import OneWriter
 from restead.repository import Repository
 from restead.workflows.adopt import Adoption
 from restead.workflows.stock import stored_disks
@@ -30,6 +31,16 @@ class FolderStored:
 
     def collect(self, *, dry: bool, garbage: float) -> Collected:
         return self._repository().collect(dry=dry, garbage=garbage)
+
+    def writer(self) -> str | None:
+        store = self._opened.store
+        found = store.writer() if isinstance(store, OneWriter) else None
+        return None if found is None else str(found)
+
+    def claim(self) -> None:
+        store = self._opened.store
+        if isinstance(store, OneWriter):
+            store.take_over()
 
     def _repository(self) -> Repository:
         with self._opened.folder.setting_up():

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from restead import __version__
+from restead.cli import claim  # noqa: F401  adds itself to its group
 from restead.cli.backups import backups, checkpoints
 from restead.cli.doors import Doors, House, NewServer
 from restead.cli.keys import keys

@@ -65,6 +65,14 @@ class Stored(Protocol):
         """Remove what no backup needs; *dry*: only find it.  Raises Damaged: something is lost, nothing was removed."""
         ...
 
+    def writer(self) -> str | None:
+        """Say which data folder alone writes to the repository; None if any number may, or nobody has written."""
+        ...
+
+    def claim(self) -> None:
+        """Be the data folder that alone writes, where there can be one only."""
+        ...
+
 
 class House(Protocol):
     """An opened data folder, whether or not a service runs on it."""

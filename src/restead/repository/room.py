@@ -8,7 +8,7 @@ from restead.repository.index import Index
 from restead.repository.log import ManifestEntry
 from restead.repository.manifest import ROOT_LIMIT, Manifest, Root
 from restead.repository.pack import PackReader, Shelf
-from restead.repository.reader import Reader
+from restead.repository.reader import SPAN, Reader
 from restead.repository.seal import Kind
 from restead.repository.tree import PAGE_LIMIT, Tree
 
@@ -20,6 +20,8 @@ class Window:
     backup_threads: int = 3  # each: a 2 MiB unit, a sealed chunk, one pack under construction (on disk)
     restore_threads: int = 4  # each: two portions, 4 MiB of sealed bytes
     portion: int = 2 << 20  # bytes of a target that one thread compares and rewrites at once
+    span: int = SPAN  # bytes of a pack that are fetched at once, at most
+    ahead: int = 0  # pages that are fetched before they are asked for, where each request takes long
     unmarked: int = 48 << 20  # bytes written to a target since its last mark: what a crash lets be written again
 
 

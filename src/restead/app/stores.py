@@ -1,0 +1,73 @@
+"""Where repositories are: a folder on this machine, or a bucket of an S3 service."""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from restead.domain.errors import InvalidRequest
+from restead.drivers.blobs import LocalBlobs, OneWriter, Writer
+from restead.ports import BlobStore
+from restead.repository import Window
+from restead.settings import Settings
+
+_PORTION = 1 << 20  # bytes fetched by one request of a store far away, at most
+
+
+def open_store(address: str, settings: Settings) -> BlobStore:
+    """Return the store at *address*: a folder, as path or `file:` URL, made if it is missing, or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        InvalidRequest: it is no such address, or what it needs is not installed or set.
+        Unavailable: the folder cannot be made.
+    """
+    folder = folder_of(address)
+    if folder is not None:
+        return LocalBlobs(folder)
+    parts = urlsplit(address)
+    if parts.scheme != "s3" or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise InvalidRequest(f"{address} is no place for a repository: take a folder, or s3://BUCKET/PREFIX")
+    from restead.drivers.blobs.s3 import S3Blobs
+    from restead.drivers.blobs.s3_service import S3Service
+
+    service = S3Service(
+        bucket=parts.netloc, prefix=parts.path.strip("/"), endpoint=settings.s3_endpoint, region=settings.s3_region,
+        profile=settings.s3_profile, ca=settings.s3_ca, allow_http=settings.s3_allow_http,
+        timeout=settings.s3_timeout, retries=settings.s3_retries,
+    )  # fmt: skip
+    store = S3Blobs(service)
+    return OneWriter(store, service.address, _me(settings.data), settings.data / "writer.lock")
+
+
+def folder_of(address: str) -> Path | None:
+    """Return the folder that an address means, None if it is none."""
+    if address.startswith("file:"):
+        parts = urlsplit(address)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise InvalidRequest(f"{address} is no folder of this machine")
+        return Path(unquote(parts.path))
+    return None if "://" in address else Path(os.path.abspath(Path(address).expanduser()))  # noqa: PTH100
+
+
+def window_for(address: str, settings: Settings) -> Window:
+    """Return how much is done at once: many small portions where every request takes long, few large ones on a disk."""
+    if folder_of(address) is not None:
+        return Window(settings.backup_threads, settings.restore_threads)
+    threads = max(settings.s3_requests, settings.restore_threads)
+    return Window(settings.backup_threads, threads, portion=_PORTION, span=_PORTION, ahead=settings.s3_requests)
+
+
+def _me(data: Path) -> Writer:
+    """Return this data folder as a writer; its id is made once."""
+    path = data / "writer"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_hex(16))
+            file.flush()
+            os.fsync(file.fileno())
+    return Writer(path.read_text().strip(), socket.gethostname(), str(data))
