@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import obstore
 
 _MARK = "restead-put"  # user metadata of an object: which put made it
+_NO_SUCH_RANGE = 416
 _CONFLICT = 409  # another put of the name is under way: it may be taken, or come free again
 _PAGE = 1000  # names of a listing that one request asks for: what S3 gives at most
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries
@@ -103,7 +104,7 @@ class S3Blobs:
                 with self._translated(name):
                     status = self._put_once(name, body, mark)
             except Unavailable as error:
-                if attempt == self._service.retries or not _may_pass(error.__cause__):
+                if attempt == self._service.retries or not _may_pass(error):
                     raise
                 doubt = True
                 continue
@@ -118,7 +119,7 @@ class S3Blobs:
                 self._writing, self._key(name), body, mode="create", use_multipart=False, attributes={_MARK: mark}
             )
         except self._obstore.exceptions.AlreadyExistsError as error:
-            return _status(error) or 0
+            return _status(error)
         return None
 
     def _mark(self, name: str) -> object:
@@ -134,7 +135,7 @@ class S3Blobs:
                 key = self._key(name)
                 found: obstore.Bytes = self._obstore.get_range(self._reading, key, start=offset, length=length)
         except Unavailable as error:
-            if _status(error.__cause__) == 416:
+            if _status_of(error) == _NO_SUCH_RANGE:
                 self._require(name, offset, length)
             raise
         if len(found) != length:
@@ -167,7 +168,7 @@ class S3Blobs:
             except FileNotFoundError as error:
                 if not bare and _code(error) != "NoSuchKey":  # no such bucket, or whoever answered is no S3 service
                     raise
-                raise NotFound(f"the store holds no {name}", detail=_said(error)) from error
+                raise NotFound(f"the store holds no {name}", detail=_said(error)) from _cleaned(error)
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
@@ -176,7 +177,7 @@ class S3Blobs:
             yield
         except (self._obstore.exceptions.BaseError, FileNotFoundError, OSError) as error:
             why = f"{name} cannot be reached in {self._service.address}: {_said(error)}"
-            raise Unavailable(why) from error
+            raise Unavailable(why) from _cleaned(error)
 
 
 def _obstore() -> Any:
@@ -210,15 +211,26 @@ def _pause(attempt: int) -> float:
     return random.uniform(longest / 2, longest)
 
 
-def _may_pass(error: BaseException | None) -> bool:
+def _may_pass(error: Unavailable) -> bool:
     """Tell whether the same request may go well a moment later."""
-    status = _status(error)
-    return status is None or status >= 500 or status == 429
+    status = _status_of(error)
+    return status == 0 or status >= 500 or status == 429
 
 
-def _status(error: BaseException | None) -> int | None:
+def _status_of(error: Unavailable) -> int:
+    cause = error.__cause__
+    return (cause.errno or 0) if isinstance(cause, OSError) else 0
+
+
+def _status(error: BaseException) -> int:
+    """Return the HTTP status that an error of obstore tells of, 0 if there was no answer."""
     found = _STATUS.search(str(error))
-    return int(found[1]) if found else None
+    return int(found[1]) if found else 0
+
+
+def _cleaned(error: BaseException) -> OSError:
+    """An error that says no more than `_said`, to be the cause of ours: tracebacks are logged."""
+    return OSError(_status(error), _said(error))
 
 
 def _code(error: BaseException) -> str:
