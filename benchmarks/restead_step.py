@@ -12,7 +12,7 @@ from pathlib import Path
 from restead.domain.ids import ProjectId
 from restead.drivers.blobs import LocalBlobs
 from restead.drivers.images import DiskDefinition, ImagesDriver, ServerDefinition
-from restead.ports import Consistency
+from restead.ports import BlobStore, Consistency
 from restead.repository import DiskDescription, Hint, KeyFile, ManifestEntry, Repository
 
 PROJECT = ProjectId("benchmark")
@@ -24,7 +24,7 @@ class Steward:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._store = LocalBlobs(folder / "repository")
+        self._store: BlobStore = LocalBlobs(folder / "repository")
 
     def create(self) -> None:
         Repository.create(self._store, KeyFile.create(self._folder / "key"))

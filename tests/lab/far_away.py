@@ -5,16 +5,13 @@
     way.peak, way.peak_bytes, way.seen
 
 *weather* is asked for each request and says what becomes of it: one of the classes below, or None for fair weather.
-As a program, `python -m tests.lab.far_away URL SECONDS` prints its address and serves until its input ends.
 """
 
 import asyncio
 import re
-import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -29,7 +26,7 @@ class Asked:
     method: str
     path: str
     headers: dict[str, str]
-    length: int  # bytes of its body
+    body: bytes = field(repr=False)
 
     @property
     def range(self) -> int:
@@ -43,7 +40,8 @@ class Answer:
     """The service is not asked: this is answered."""
 
     status: int
-    body: bytes = b""
+    body: bytes | memoryview = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,12 @@ class FarAway:
         try:
             while True:
                 head = await client.readuntil(b"\r\n\r\n")
-                asked = _asked(head)
-                body = await client.readexactly(asked.length)
+                asked = await _asked(head, client)
                 self._begin(asked)
                 try:
-                    upstream = upstream or await asyncio.open_connection(self._host, self._port, limit=_LIMIT)
-                    go_on = await self._pass_on(asked, head + body, upstream, out)
+                    if self._host and not upstream:
+                        upstream = await asyncio.open_connection(self._host, self._port, limit=_LIMIT)
+                    go_on = await self._pass_on(asked, head + asked.body, upstream, out)
                 finally:
                     self._now -= 1
                     self._now_bytes -= asked.range
@@ -153,7 +151,7 @@ class FarAway:
         self.peak_bytes = max(self.peak_bytes, self._now_bytes)
 
     async def _pass_on(
-        self, asked: Asked, request: bytes, upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        self, asked: Asked, request: bytes, upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None,
         out: asyncio.StreamWriter,
     ) -> bool:  # fmt: skip
         """Answer one request; return whether the connection goes on."""
@@ -162,16 +160,19 @@ class FarAway:
         if isinstance(weather, Cut):
             return False
         if isinstance(weather, Answer):
-            out.write(_plain(weather.status, weather.body))
+            out.write(_plain(weather))
+            if asked.method != "HEAD":
+                out.write(weather.body)
             await out.drain()
             return True
+        assert upstream is not None
         upstream[1].write(request)
         await upstream[1].drain()
         head = await upstream[0].readuntil(b"\r\n\r\n")
         body = await _body(asked, head, upstream[0])
         if isinstance(weather, LoseReply):
             if weather.status:
-                out.write(_plain(weather.status, b""))
+                out.write(_plain(Answer(weather.status)))
                 await out.drain()
             return bool(weather.status)
         if isinstance(weather, Truncate):
@@ -185,11 +186,11 @@ class FarAway:
         return b"connection: close" not in head.lower()
 
 
-def _asked(head: bytes) -> Asked:
+async def _asked(head: bytes, client: asyncio.StreamReader) -> Asked:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Asked(method, path, headers, int(headers.get("content-length", 0)))
+    return Asked(method, path, headers, await client.readexactly(int(headers.get("content-length", 0))))
 
 
 async def _body(asked: Asked, head: bytes, upstream: asyncio.StreamReader) -> bytes:
@@ -207,11 +208,7 @@ async def _body(asked: Asked, head: bytes, upstream: asyncio.StreamReader) -> by
             return b"".join(parts)
 
 
-def _plain(status: int, body: bytes) -> bytes:
-    return b"HTTP/1.1 %d Weather\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
-
-
-if __name__ == "__main__":
-    with FarAway(sys.argv[1], delay=float(sys.argv[2])) as way, suppress(KeyboardInterrupt):
-        print(way.url, flush=True)
-        sys.stdin.read()
+def _plain(answer: Answer) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in answer.headers.items()]
+    first = f"HTTP/1.1 {answer.status} Weather\r\nContent-Length: {len(answer.body)}\r\n"
+    return "".join([first, *lines, "\r\n"]).encode()

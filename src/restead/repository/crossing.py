@@ -60,7 +60,7 @@ class Crossing:
         """Lend a desk for one change."""
         chunk = self.want.root.chunk_size
         size = max(self.window.portion, chunk)
-        with BUFFERS.borrow(size, size, span_of(chunk)) as buffers:
+        with BUFFERS.borrow(size, size, span_of(chunk, self.window.span)) as buffers:
             yield Desk(self.reader, self.have.root, self.want.root, buffers)
 
     def check_size(self) -> None:

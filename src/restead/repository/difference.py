@@ -7,6 +7,7 @@ different sizes; behind the end of either there are zeroes.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from restead.repository.ahead import ahead_of
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.tree import FANOUT, Tree
 
@@ -45,7 +46,17 @@ def _compare(have: Tree, want: Tree, level: int, index: int) -> Iterator[Same | 
         yield Unlike(index, have.leaf(index).ljust(whole, b"\0"), want.leaf(index).ljust(whole, b"\0"))
     else:
         width = -(-max(have.root.chunks, want.root.chunks) // FANOUT**level)
-        for child in range(index * FANOUT, min((index + 1) * FANOUT, width)):
+        children = range(index * FANOUT, min((index + 1) * FANOUT, width))
+
+        def differs(child: int) -> bool:
+            one = _name(have, level - 1, child)
+            return one is None or one != _name(want, level - 1, child)
+
+        def expect(child: int) -> None:
+            have.expect(level - 1, child)
+            want.expect(level - 1, child)
+
+        for child in ahead_of(children, differs, expect, min(have.ahead, want.ahead)):
             yield from _compare(have, want, level - 1, child)
 
 

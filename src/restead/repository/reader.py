@@ -16,6 +16,7 @@ from restead.repository.seal import TAG_SIZE, Kind
 
 GAP = 32 << 10  # bytes; stored ranges this close are fetched as one
 SPAN = 4 << 20  # bytes; the most that is fetched at once, if a single chunk is not longer
+PORTION = 2 << 20  # bytes of a disk that one thread works on at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,12 @@ class Wanted:
 class Reader:
     """Reads one project's things, for any number of threads."""
 
-    def __init__(self, packs: PackReader, index: Index, names: Names) -> None:
+    def __init__(
+        self, packs: PackReader, index: Index, names: Names, *, portion: int = PORTION, span: int = SPAN
+    ) -> None:
         self.packs = packs
+        self.portion = portion  # bytes of a disk that one thread works on at once
+        self.span = span
         self.names = names
         self._index = index
         self._gone: set[bytes] = set()  # packs that the store did not have when they were asked for
@@ -118,22 +123,22 @@ class Reader:
                 self._recovered = True
 
 
-def span_of(chunk_size: int) -> int:
+def span_of(chunk_size: int, span: int = SPAN) -> int:
     """Return the most bytes that are fetched at once."""
-    return max(SPAN, chunk_size + TAG_SIZE)
+    return max(span, chunk_size + TAG_SIZE)
 
 
 class Fetcher:
     """Fetches chunks for one thread, each stored range once, neighbours together.
 
-    *sealed*: memory of `span_of(chunk_size)` bytes for what is stored.
+    *sealed*: memory for what is stored, as much of it as shall be fetched at once: `span_of(chunk_size)` bytes.
     """
 
     def __init__(self, reader: Reader, chunk_size: int, sealed: Aligned | None = None) -> None:
         self._reader = reader
         self._limit = chunk_size
-        self._span = span_of(chunk_size)
-        self._sealed = sealed or Aligned(self._span)
+        self._sealed = sealed or Aligned(span_of(chunk_size, reader.span))
+        self._span = self._sealed.size
         self._body = bytearray(chunk_size + TAG_SIZE)
 
     def fetch(self, wanted: Sequence[Wanted], *, unpack: bool = True) -> None:

@@ -17,6 +17,7 @@ from restead.repository.survey import Survey
 from restead.repository.tree import Tree
 from restead.repository.verify import Verifying
 
+_TARGET_THREADS = 8
 Held = ManifestId | Survey  # what a disk holds, by name or as it was just surveyed
 
 
@@ -106,8 +107,11 @@ class Reads:
             Damaged: *ranges* of the target are not what they should be.
         """
         tree = self._tree(want)
-        work = Rereading(self._room.names, tree.root, target, self._window.restore_threads, progress, check,
-                         past_caches=past_caches)  # fmt: skip
+        # The target is ours and near: where threads are many to wait for the store, so many would gain nothing here.
+        threads = min(self._window.restore_threads, _TARGET_THREADS)
+        work = Rereading(
+            self._room.names, tree.root, target, threads, progress, check, past_caches=past_caches
+        )  # fmt: skip
         return work.run(tree)
 
     def release(self, have: Held, want: Held, target: BlockTarget) -> None:

@@ -195,7 +195,7 @@ class Repository:
         keys = self.keyring.project(project)
         names = Names(keys.name_key)
         shelf = Shelf(self._store, keys, self.keyring.repository_id, names.tag)
-        return Room(shelf, names, Index(shelf, self._cache))
+        return Room(shelf, names, Index(shelf, self._cache), self._window)
 
     def _end_quietly(self, number: int) -> None:
         """End a session that failed.  If that fails too, the first error is what the caller must see."""

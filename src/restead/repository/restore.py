@@ -1,9 +1,10 @@
 """Putting one disk back.
 
-Threads draw units of 2 MiB in disk order.  A unit's chunks are fetched with few large reads, authenticated, checked
-against their names, and only then written, neighbours by one write.  Zeroes are made zero where the target may hold
-data, also behind the backup's end.  At the end the root's name is computed anew from what was written where: a
-unit that was left out, or written or zeroed in part, cannot end as success.
+Threads draw units of 2 MiB (smaller ones, and more threads, where the store is far away) in disk order.  A unit's
+chunks are fetched with few large reads, authenticated, checked against their names, and only then written, neighbours
+by one write.  Zeroes are made zero where the target may hold data, also behind the backup's end.  At the end the
+root's name is computed anew from what was written where: a unit that was left out, or written or zeroed in part,
+cannot end as success.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 
 from restead.domain.errors import Code, Damaged, InvalidRequest
 from restead.ports import BlockTarget
-from restead.repository.backup import UNIT, covering
+from restead.repository.backup import covering
 from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
-from restead.repository.reader import Fetcher, Reader, Wanted, span_of
+from restead.repository.reader import PORTION, Fetcher, Reader, Wanted, span_of
 from restead.repository.seal import Kind
 from restead.repository.tree import FANOUT, Tree, TreeBuilder
 
@@ -34,9 +35,9 @@ class Work:
     names: bytes = b""  # of its chunks; empty: all zero
 
 
-def plan_restore(tree: Tree, root: Root, target_size: int) -> Iterator[Work]:
+def plan_restore(tree: Tree, root: Root, target_size: int, portion: int = PORTION) -> Iterator[Work]:
     """Yield what must be on the target, in disk order, all of it exactly once, to the target's end."""
-    step = min(FANOUT, max(1, UNIT // root.chunk_size))
+    step = min(FANOUT, max(1, portion // root.chunk_size))
     page_size = FANOUT * root.chunk_size
     for stretch in tree.stretches():
         start = stretch.first * page_size
@@ -50,9 +51,9 @@ def plan_restore(tree: Tree, root: Root, target_size: int) -> Iterator[Work]:
     yield from _zeroes(root.size, target_size, page_size)
 
 
-def unit_size(chunk_size: int) -> int:
+def unit_size(chunk_size: int, portion: int = PORTION) -> int:
     """Return the bytes that a buffer for one unit needs."""
-    return max(UNIT, chunk_size)
+    return max(portion, chunk_size)
 
 
 def _zeroes(start: int, end: int, page_size: int) -> Iterator[Work]:
@@ -98,19 +99,20 @@ class Restoring:
                 f"the target holds {self._target.size} bytes, the backup needs {self._root.size}",
                 code=Code.TARGET_TOO_SMALL,
             )
-        work_together(self._threads, plan_restore(tree, self._root, self._target.size), self._restore_units)
+        plan = plan_restore(tree, self._root, self._target.size, self._reader.portion)
+        work_together(self._threads, plan, self._restore_units)
         self._check()
         self._target.flush()
         self._prove(root_name)
         return self._report.sum()
 
     def _restore_units(self, thread: int, works: Iterator[Work]) -> None:
-        chunk = self._root.chunk_size
+        chunk, reader = self._root.chunk_size, self._reader
         for work in works:
             self._check()
             if work.names:
-                with BUFFERS.borrow(unit_size(chunk), span_of(chunk)) as (unit, sealed):
-                    self._write(thread, work, unit, Fetcher(self._reader, chunk, sealed))
+                with BUFFERS.borrow(unit_size(chunk, reader.portion), span_of(chunk, reader.span)) as (unit, sealed):
+                    self._write(thread, work, unit, Fetcher(reader, chunk, sealed))
             else:
                 self._make_zero(thread, work.offset, work.length)
                 self._prove_zeroes(work)

@@ -1,6 +1,7 @@
 """What is needed to read and write one project's things, and how much of it is done at once."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from restead.repository.chunk import Names
@@ -8,7 +9,7 @@ from restead.repository.index import Index
 from restead.repository.log import ManifestEntry
 from restead.repository.manifest import ROOT_LIMIT, Manifest, Root
 from restead.repository.pack import PackReader, Shelf
-from restead.repository.reader import SPAN, Reader
+from restead.repository.reader import PORTION, SPAN, Reader
 from restead.repository.seal import Kind
 from restead.repository.tree import PAGE_LIMIT, Tree
 
@@ -18,8 +19,8 @@ class Window:
     """How much is done at once: this bounds memory, whatever the size of disks and repository."""
 
     backup_threads: int = 3  # each: a 2 MiB unit, a sealed chunk, one pack under construction (on disk)
-    restore_threads: int = 4  # each: two portions, 4 MiB of sealed bytes
-    portion: int = 2 << 20  # bytes of a target that one thread compares and rewrites at once
+    restore_threads: int = 4  # each: two portions, a span of sealed bytes
+    portion: int = PORTION  # bytes of a disk that one thread fetches, compares and rewrites at once
     span: int = SPAN  # bytes of a pack that are fetched at once, at most
     ahead: int = 0  # pages that are fetched before they are asked for, where each request takes long
     unmarked: int = 48 << 20  # bytes written to a target since its last mark: what a crash lets be written again
@@ -28,11 +29,14 @@ class Window:
 class Room:
     """What is needed to read and write one project's things."""
 
-    def __init__(self, shelf: Shelf, names: Names, index: Index) -> None:
+    def __init__(self, shelf: Shelf, names: Names, index: Index, window: Window | None = None) -> None:
+        window = window or Window()
         self.shelf = shelf
         self.names = names
         self.index = index
-        self.reader = Reader(PackReader(shelf), index, names)
+        self.reader = Reader(PackReader(shelf), index, names, portion=window.portion, span=window.span)
+        self._pool = ThreadPoolExecutor(window.ahead, thread_name_prefix="ahead") if window.ahead else None
+        self._ahead = window.ahead
 
     def root(self, name: bytes) -> Root:
         """Return a root object.  Raises Damaged."""
@@ -47,4 +51,4 @@ class Room:
         def read(page: bytes) -> bytes:
             return (near(page) if near else None) or self.reader.thing(Kind.PAGE, page, PAGE_LIMIT)
 
-        return Tree(root, read)
+        return Tree(root, read, self._pool, self._ahead)

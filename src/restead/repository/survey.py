@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from restead.domain.ids import ManifestId
 from restead.ports import BlockSource
+from restead.repository.ahead import ahead_of
 from restead.repository.backup import UNIT, Saved, Saving, Studio, Unit, covering
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.difference import Same, changes, difference
@@ -71,7 +72,8 @@ class Surveying(Saving):
             return
         tree, changed = self._hinted
         marks = _changed_chunks(changed, self._chunk, self._size)
-        for page in range(-(-tree.root.chunks // FANOUT)):
+        pages = range(-(-tree.root.chunks // FANOUT))
+        for page in ahead_of(pages, marks.__contains__, lambda page: tree.expect(0, page), tree.ahead):
             touched = marks.get(page)
             if touched is not None:
                 yield from self._changed_page(tree, page, touched)

@@ -10,10 +10,12 @@ Whatever walks a tree here holds one page for each level: 32 KiB for each factor
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from threading import Lock
 
 from restead.domain.errors import Damaged
+from restead.repository.ahead import ahead_of
 from restead.repository.chunk import NAME_SIZE, ZERO, Names
 from restead.repository.manifest import Root
 from restead.repository.seal import Kind
@@ -140,15 +142,23 @@ class Stretch:
 
 
 class Tree:
-    """A stored page tree.  *read_page* returns the verified bytes of the page of that name."""
+    """A stored page tree.  *read_page* returns the verified bytes of the page of that name.
+
+    *pool*: fetches up to *ahead* pages before they are asked for, where each takes long.
+    """
 
     _KEPT = 16  # pages
 
-    def __init__(self, root: Root, read_page: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, root: Root, read_page: Callable[[bytes], bytes], pool: Executor | None = None, ahead: int = 0
+    ) -> None:
         self._sizes = [root.chunks, *page_counts(root.chunks)]
         self._top = root.top
         self._root = root
         self._read = read_page
+        self._pool = pool
+        self.ahead = ahead if pool else 0
+        self._coming: dict[bytes, Future[bytes]] = {}
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = Lock()
 
@@ -176,8 +186,22 @@ class Tree:
         if level == 0:
             yield Stretch(index, 1, entries)
             return
-        for at in range(len(entries) // NAME_SIZE):
+        for at in ahead_of(
+            range(len(entries) // NAME_SIZE),
+            lambda at: _entry(entries, at) != ZERO,
+            lambda at: self.expect(level - 1, index * FANOUT + at),
+            self.ahead,
+        ):
             yield from self._walk(level - 1, index * FANOUT + at, _entry(entries, at))
+
+    def expect(self, level: int, index: int) -> None:
+        """Begin to fetch page *index* of *level*, which will be asked for soon."""
+        name = self.name_at(level, index)
+        if self._pool is None or name is None or name == ZERO:
+            return
+        with self._lock:
+            if name not in self._kept and name not in self._coming:
+                self._coming[name] = self._pool.submit(self._fetch, level, index, name)
 
     def name_at(self, level: int, index: int) -> bytes | None:
         """Return the name of page *index* of *level*; None where the tree has no such page."""
@@ -200,8 +224,9 @@ class Tree:
             found = self._kept.get(name)
             if found is not None:
                 self._kept.move_to_end(name)
+            coming = self._coming.pop(name, None)
         if found is None:
-            found = self._fetch(level, index, name)
+            found = coming.result() if coming is not None else self._fetch(level, index, name)
             with self._lock:
                 self._kept[name] = found
                 if len(self._kept) > self._KEPT:

@@ -42,7 +42,8 @@ class Verifying:
         Raises:
             Damaged: some of it is lost or damaged: *ranges* says which bytes of the disk, the message what is first.
         """
-        work_together(self._threads, plan_restore(tree, self._root, self._root.size), self._read_units)
+        plan = plan_restore(tree, self._root, self._root.size, self._reader.portion)
+        work_together(self._threads, plan, self._read_units)
         if self._first is not None:
             lost = sum(length for _, length in self._bad)
             told = sorted(self._bad)[:MOST_RANGES]
@@ -51,11 +52,11 @@ class Verifying:
         return self._report.sum()
 
     def _read_units(self, thread: int, works: Iterator[Work]) -> None:
-        count, chunk = self._report.counts[thread], self._root.chunk_size
+        count, chunk, reader = self._report.counts[thread], self._root.chunk_size, self._reader
         for work in works:
             self._check()
-            with BUFFERS.borrow(unit_size(chunk), span_of(chunk)) as (unit, sealed):
-                read = self._read_unit(list(self._wanted(work, unit)), Fetcher(self._reader, chunk, sealed))
+            with BUFFERS.borrow(unit_size(chunk, reader.portion), span_of(chunk, reader.span)) as (unit, sealed):
+                read = self._read_unit(list(self._wanted(work, unit)), Fetcher(reader, chunk, sealed))
             count.read += read
             count.zero += work.length - read
             self._report.done(thread, work.length)
