@@ -111,10 +111,10 @@ def _disagreement(house: Opened, repository: Repository) -> Sequence[str]:
 
 
 def _single_writer(house: Opened) -> Sequence[str]:
-    writer = house.store.writer() if isinstance(house.store, OneWriter) else None
-    if writer is None:
+    """Say that nobody else may write to the repository, if it is so.  Raises Unavailable if somebody else does."""
+    if not (isinstance(house.store, OneWriter) and house.store.check()):
         return []
-    return [f"{house.address} lets two puts of one name win, so one data folder alone writes to it: {writer}"]
+    return [f"{house.address} lets two puts of one name win, so this service's data folder alone may write to it"]
 
 
 def _warnings(keyring: Keyring, others: Sequence[str]) -> Callable[[], Sequence[str]]:

@@ -72,6 +72,7 @@ def test_swift_is_found_out_and_its_only_writer_is_named(swift_bucket: Bucket, k
     assert one.writer() is None  # nobody has written yet
     assert one.put("log/1", b"x") is True
     assert one.writer() == Writer("me", "here", str(tmp_path / "one"))
+    assert one.check() is True
     assert [name for name, _ in one.list("")] == ["log/1"]
     assert {name for name, _ in store.list("")} == {"log/1", "writers/1"}
 
@@ -96,7 +97,8 @@ def test_another_writer_is_refused_and_told_who_writes(tmp_path: Path, id: str, 
     writer(store, tmp_path).put("log/1", b"x")
     other = writer(store, tmp_path, id=id, host=host)
     named = rf"one data folder alone writes to it: data folder {tmp_path} on host here\. This is .* on host {host}\."
-    for call in (lambda: other.put("log/2", b"y"), lambda: other.delete("log/1"), lambda: _put_file(other)):
+    puts = (lambda: other.put("log/2", b"y"), lambda: _put_file(other))
+    for call in (*puts, lambda: other.delete("log/1"), other.check):
         with pytest.raises(Unavailable, match=named):
             call()
     assert other.get("log/1") == b"x"

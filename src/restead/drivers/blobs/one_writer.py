@@ -107,6 +107,17 @@ class OneWriter:
         self._look()
         return None if self._many or not self._number else self._holder
 
+    def check(self) -> bool:
+        """Tell whether we are the only one who may write; False if any number may, or nobody has written yet.
+
+        Raises:
+            Unavailable: it is another.
+        """
+        holder = self.writer()
+        if holder is not None:
+            self._require(holder)
+        return holder is not None
+
     def take_over(self) -> Writer | None:
         """Be the only writer from here on; return who was, None if any number may write.
 
