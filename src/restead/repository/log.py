@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import restead.repository.rules as rules
@@ -56,7 +57,7 @@ class Log:
     """The log of one repository.  Any number of these, in any number of processes, may append at once.
 
     *remembered*: a file that keeps the newest digest seen here, so that a store which shows an older or
-    another history is found out.
+    another history is found out.  *ahead*: entries that are fetched at once where each takes long.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Log:
         remembered: Path | None = None,
         *,
         snapshot_every: int = SNAPSHOT_EVERY,
+        ahead: int = 0,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -74,6 +76,9 @@ class Log:
         self._witness = Witness(remembered, repository_id)
         self._snapshot_every = snapshot_every
         self._state: State | None = None
+        self._ahead = ahead
+        self._listed: frozenset[int] = frozenset()  # entries that were listed at the beginning
+        self._coming: dict[int, bytes] = {}  # entries that were fetched and not read yet
         self._due: State | None = None  # passed a number that gets a snapshot
         self._lock = threading.RLock()
 
@@ -169,11 +174,27 @@ class Log:
         """Return that entry and its digest, or None if the store shows none."""
         name = _name(number)
         try:
-            sealed = self._store.get(name)
+            sealed = self._sealed(number)
         except NotFound:
             return None
         payload = unseal(self._keys, self._repository_id, Kind.LOG, name.encode(), sealed)
         return decode(payload, name), sealed[-DIGEST_SIZE:]
+
+    def _sealed(self, number: int) -> bytes:
+        if number in self._listed and number not in self._coming:
+            wanted = sorted(self._listed.intersection(range(number, number + self._ahead)))
+            with ThreadPoolExecutor(len(wanted)) as pool:
+                found = zip(wanted, pool.map(self._if_there, wanted), strict=True)
+                self._coming = {each: sealed for each, sealed in found if sealed is not None}
+            self._listed = self._listed.difference(wanted)
+        return self._coming.pop(number, None) or self._store.get(_name(number))
+
+    def _if_there(self, number: int) -> bytes | None:
+        """What is missing among entries that are fetched ahead is found out when its turn comes."""
+        try:
+            return self._store.get(_name(number))
+        except NotFound:
+            return None
 
     def _begun(self) -> State:
         """Return the state so far; the first time, from the newest snapshot, checked against the log."""
@@ -202,6 +223,8 @@ class Log:
         for number in range(head + 1, newest):
             if number not in listed and self._read(number) is None:  # a listing may be stale: ask
                 raise Damaged(f"{_name(number)} is missing, {_name(newest)} exists")
+        if self._ahead:
+            self._listed = frozenset(listed)
 
     def _stored_digest(self, number: int) -> bytes:
         try:

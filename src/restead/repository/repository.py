@@ -39,7 +39,10 @@ class Repository:
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._window = window or Window()
         cache.mkdir(0o700, parents=True, exist_ok=True)
-        self.log = Log(store, keyring.control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest")
+        self.log = Log(
+            store, keyring.control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest",
+            ahead=self._window.ahead,
+        )  # fmt: skip
 
     @staticmethod
     def create(store: BlobStore, secret: Secret, *, chunk_size: int = CHUNK_SIZE) -> Keyring:

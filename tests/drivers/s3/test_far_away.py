@@ -15,11 +15,12 @@ from tests.fakes.disks import MemoryDisk
 from tests.lab.far_away import FarAway
 from tests.lab.memory_s3 import MemoryS3
 
-from restead.domain.errors import Damaged
+from restead.domain.errors import Damaged, NotFound
 from restead.domain.ids import ManifestId, ProjectId
 from restead.drivers.blobs.s3 import S3Blobs
 from restead.drivers.blobs.s3_service import S3Service
 from restead.repository import DiskDescription, KeyFile, Repository, Window
+from restead.repository.log import Log
 
 ROOT = Path(__file__).parents[3]
 PROJECT = ProjectId("p1")
@@ -35,6 +36,20 @@ ONE = replace(FAR, restore_threads=1, ahead=0)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "far")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "away")
+
+
+class MissingOne:
+    """A store that lists an object and does not have it."""
+
+    def __init__(self, store: S3Blobs, missing: str) -> None:
+        self._missing = missing
+        self.list = store.list
+        self._get = store.get
+
+    def get(self, name: str) -> bytes:
+        if name == self._missing:
+            raise NotFound(name)
+        return self._get(name)
 
 
 class Far:
@@ -147,6 +162,34 @@ def test_a_disk_of_scattered_chunks_is_restored_with_many_requests_under_way(far
     wanted = far.save(disk)
     assert _restore(far, FAR, wanted, disk.size).data == disk.data
     assert far.way.peak >= 8
+
+
+def test_a_long_log_is_read_side_by_side(far: Far) -> None:
+    """Each entry once, however they arrive."""
+    repository = far.open(ONE)
+    for number in range(20):
+        with repository.session(PROJECT, label=str(number)):
+            pass
+    far.away()
+    fresh = far.open(replace(ONE, ahead=8))
+    assert fresh.log.refresh() == repository.log.refresh()
+    entries = [asked.path for asked in far.way.seen if "/log/" in asked.path]
+    assert far.way.peak == 8
+    assert len(set(entries)) == 41  # and the one that is not there yet
+    assert len(entries) <= 41 + 5
+
+
+@pytest.mark.parametrize("missing", [7, 20])
+def test_an_entry_that_is_listed_and_missing_ends_nothing_early(far: Far, missing: int) -> None:
+    """Not the replay before it, as if that were the newest, because it was fetched together with others."""
+    repository = far.open(ONE)
+    for number in range(10):
+        with repository.session(PROJECT, label=str(number)):
+            pass
+    memory = MissingOne(far._store, f"log/{missing}")
+    log = Log(memory, repository.keyring.control, repository.keyring.repository_id, ahead=8)
+    assert log.refresh().head == missing - 1
+    assert log.refresh().head == missing - 1
 
 
 def test_a_page_that_is_lost_is_told_where_it_belongs(far: Far) -> None:
