@@ -30,11 +30,17 @@ def test_a_folder_is_a_path_or_a_file_url(settings: Settings, tmp_path: Path, fo
 
 @pytest.mark.parametrize(
     "address",
-    ["http://bucket/x", "s3://", "s3:///x", "s3://key:secret@bucket/x", "s3://bucket/x?y=1", "file://other/x", "gs://b"],
+    ["http://bucket/x", "s3://", "s3:///x", "s3://key:secret@bucket/x", "s3://bucket/x?y=1", "file://other/x", "gs://b",
+     "s3://bucket:80/x", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/a b", "s3://bucket/ä", "s3://bucket/x#y"],
 )
 def test_other_places_are_refused(settings: Settings, address: str) -> None:
     with pytest.raises(InvalidRequest, match=r"no place for a repository|no folder of this machine"):
         open_store(address, settings)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://my.bucket-1/some/Where_2/"])
+def test_buckets_and_parts_of_them_are_places(settings: Settings, address: str) -> None:
+    open_store(address, settings)
 
 
 def test_a_bucket_is_written_by_one_where_it_must_be(settings: Settings) -> None:

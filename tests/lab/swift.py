@@ -4,6 +4,7 @@ Four processes (account, container, object, proxy), one device, one copy of ever
 `scripts/swift` makes.  Started in a second or two, ended by their process ids.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -87,6 +88,7 @@ def swift(folder: Path) -> Iterator[Bucket]:
     """Run Swift on *folder*, whose file system must have extended attributes; yield a bucket in it."""
     if not (VENV / "bin" / "swift-proxy-server").exists():
         subprocess.run([ROOT / "scripts" / "swift"], check=True)
+    _require_attributes(folder)
     ports = dict(zip(("account", "container", "object", "proxy"), _free_ports(4), strict=True))
     _configure(folder, ports)
     with ExitStack() as stack:
@@ -95,6 +97,15 @@ def swift(folder: Path) -> Iterator[Bucket]:
         bucket = Bucket(f"http://127.0.0.1:{ports['proxy']}", "backups", USER, SECRET)
         bucket.make()
         yield bucket
+
+
+def _require_attributes(folder: Path) -> None:
+    """Swift keeps what it knows of an object in extended attributes of its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        os.setxattr(folder, "user.restead", b"x")
+    except OSError as error:
+        raise RuntimeError(f"{folder} has no extended attributes, set TMPDIR to a folder that has: {error}") from error
 
 
 def _configure(folder: Path, ports: dict[str, int]) -> None:

@@ -1,6 +1,7 @@
 """Where repositories are: a folder on this machine, or a bucket of an S3 service."""
 
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -12,6 +13,7 @@ from restead.ports import BlobStore
 from restead.repository import Window
 from restead.settings import Settings
 
+_BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})((?:/[A-Za-z0-9._-]+)*)/?")
 _PORTION = 1 << 20  # bytes fetched by one request of a store far away, at most
 
 
@@ -25,14 +27,14 @@ def open_store(address: str, settings: Settings) -> BlobStore:
     folder = folder_of(address)
     if folder is not None:
         return LocalBlobs(folder)
-    parts = urlsplit(address)
-    if parts.scheme != "s3" or not parts.hostname or parts.username or parts.query or parts.fragment:
+    found = _BUCKET.fullmatch(address)
+    if found is None or ".." in address:
         raise InvalidRequest(f"{address} is no place for a repository: take a folder, or s3://BUCKET/PREFIX")
     from restead.drivers.blobs.s3 import S3Blobs
     from restead.drivers.blobs.s3_service import S3Service
 
     service = S3Service(
-        bucket=parts.netloc, prefix=parts.path.strip("/"), endpoint=settings.s3_endpoint, region=settings.s3_region,
+        bucket=found[1], prefix=(found[2] or "").strip("/"), endpoint=settings.s3_endpoint, region=settings.s3_region,
         profile=settings.s3_profile, ca=settings.s3_ca, allow_http=settings.s3_allow_http,
         timeout=settings.s3_timeout, retries=settings.s3_retries,
     )  # fmt: skip

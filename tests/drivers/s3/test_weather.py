@@ -150,6 +150,14 @@ def test_an_answer_that_never_comes_is_given_up(moto_bucket: Bucket, way: FarAwa
     assert len(way.seen) <= 2
 
 
+def test_a_put_that_is_never_answered_is_given_up_and_its_file_let_go(moto_bucket: Bucket, way: FarAway) -> None:
+    hasty = store_in(moto_bucket, endpoint=way.url, retries=1, timeout=0.03)  # a put gets ten times as long
+    way.weather = Sky(Wait(60), methods="PUT", forever=True)
+    with pytest.raises(Unavailable, match="log/2 cannot be reached"):
+        _put_file(hasty)
+    assert len(way.seen) == 2
+
+
 @pytest.mark.parametrize("call", ["put", "put_file"])
 @pytest.mark.parametrize("fault", [LoseReply(), LoseReply(500)], ids=str)
 def test_a_put_whose_reply_was_lost_knows_itself(store: S3Blobs, way: FarAway, call: str, fault: Fault) -> None:
