@@ -173,6 +173,25 @@ def test_the_first_failure_ends_the_crew_and_is_what_the_caller_sees() -> None:
     assert len(seen) < 1_000_000
 
 
+def test_the_first_failure_is_the_first_in_time() -> None:
+    """Not that of the thread with the lowest number, which may fail because of it."""
+    begun, failing = threading.Barrier(2), threading.Event()
+
+    def work(number: int, items: Iterator[int]) -> None:
+        next(iter(items))
+        begun.wait(10)
+        if number == 1:
+            failing.set()
+            raise KeyboardInterrupt("the cause")
+        assert failing.wait(10)
+        for _ in items:  # until the other has stopped it
+            pass
+        raise KeyboardInterrupt("what follows from it")
+
+    with pytest.raises(KeyboardInterrupt, match="the cause"):
+        work_together(2, iter(range(100_000_000)), work)
+
+
 def test_everybody_in_the_crew_draws_different_items() -> None:
     lock, seen = threading.Lock(), []
 

@@ -38,12 +38,13 @@ def work_together(threads: int, items: Iterator[Item], work: Callable[[int, Iter
     """
     if threads == 1:
         return [work(0, items)]
-    shared = Shared(items)
+    shared, failed = Shared(items), list[BaseException]()
 
     def labour(number: int) -> Result:
         try:
             return work(number, iter(shared))
-        except BaseException:
+        except BaseException as error:
+            failed.append(error)  # in the order of time, whatever the number of the thread
             shared.stop()
             raise
 
@@ -54,4 +55,6 @@ def work_together(threads: int, items: Iterator[Item], work: Callable[[int, Iter
         except BaseException:  # somebody interrupts who waits here
             shared.stop()
             raise
+    if failed:
+        raise failed[0]
     return [future.result() for future in futures]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
-from restead.domain.errors import Unavailable
+from restead.domain.errors import ResteadError, Unavailable
 
 SECONDS = 0.9  # between two marks
 
@@ -39,7 +39,7 @@ class Marks:
         self._marked = after
         self._unmarked = 0  # bytes written since the flush behind the last mark began
         self._since = clock()
-        self._broken = False
+        self._broken = ""  # why no flush is believed any more
         self._lock = Lock()
         self._settling = Lock()
 
@@ -86,12 +86,16 @@ class Marks:
 
     def _settle(self) -> None:
         if self._broken:
-            raise Unavailable("the disk could not be flushed before: what it holds is unknown")
+            raise Unavailable(self._broken)
         with self._lock:
             low, written = min(self._busy, default=self._reached), self._unmarked
-        self._broken = True
-        self._flush()
-        self._broken = False
+        self._broken = "the disk could not be flushed before: what it holds is unknown"
+        try:
+            self._flush()
+        except ResteadError as error:
+            self._broken = error.message
+            raise
+        self._broken = ""
         if low > self._marked:
             self._tell(low)
             self._marked = low
