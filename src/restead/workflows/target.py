@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Callable, Iterator
 
+from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.ports import BlockTarget, Buffer, KeepsSpace, ReadsPastCaches
 
-_PIECE = 1 << 20  # bytes of zeroes written at once where a disk cannot keep space by itself
+_PIECE = 1 << 20  # bytes of zeroes written, or looked at, at once where a disk cannot keep space by itself
+_ZEROES = bytes(_PIECE)
 
 
 class WatchedTarget:
@@ -15,6 +17,9 @@ class WatchedTarget:
     *check* is asked before each write, *spend* before bytes are read or written.  *first* is called once before the
     very first write: it makes it durable that the disk is being written.  A disk that no row says so of holds what it
     held.
+
+    A disk that does not keep space gets its zeroes written, so that what has been overwritten finds its place again
+    when it is put back; what is a hole stays one, and nothing can be reserved.
     """
 
     def __init__(
@@ -65,8 +70,8 @@ class WatchedTarget:
 
     def blank_at(self, offset: int, length: int) -> None:
         if not isinstance(self._target, KeepsSpace):
-            for at in range(offset, offset + length, _PIECE):
-                self.write_at(at, bytes(min(_PIECE, offset + length - at)))
+            for at, part in self._data(offset, length):
+                self.write_at(at, _ZEROES[:part])
             return
         disk = self._target
         self._before_write(0)
@@ -80,9 +85,23 @@ class WatchedTarget:
     def punch(self, offset: int, length: int) -> None:
         if isinstance(self._target, KeepsSpace):
             self._target.punch(offset, length)
+            return
+        for at, part in self._data(offset, length):
+            buffer = bytearray(part)
+            self._target.read_into(at, memoryview(buffer))
+            if buffer != _ZEROES[:part]:
+                raise Unavailable(f"{part} bytes at {at} are not zero; their space is kept")
+            self._target.zero_at(at, part)
 
     def flush(self) -> None:
         self._attempt(self._target.flush)
+
+    def _data(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of pieces that may hold data."""
+        for extent in self.extents(offset, length):
+            if extent.data:
+                for at in range(extent.offset, extent.end, _PIECE):
+                    yield at, min(_PIECE, extent.end - at)
 
     def _before_write(self, length: int) -> None:
         self._spend(length)
