@@ -97,6 +97,7 @@ class Settings(BaseSettings):
         "auto", description="How QEMU runs servers; auto takes kvm if a small machine proves to boot with it."
     )
     qemu: str = Field("qemu-system-x86_64", description="Program that runs servers with `--power qemu`.")
+    qemu_nbd: str = Field("qemu-nbd", description="Program that reads and writes qcow2 disks.")
     shared_disks: bool = Field(True, description="Whether servers with disks shared between servers are backed up.")
     restore_between_zones: bool = Field(
         True, description="Whether a backup may be restored to a server in another availability zone."

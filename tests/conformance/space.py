@@ -1,9 +1,10 @@
-"""What every target does that keeps its space (`KeepsSpace`) and is read past caches (`ReadsPastCaches`).
+"""What every target does that keeps its space (`KeepsSpace`), and one that is read past caches (`ReadsPastCaches`).
 
-Subclass, and give a fixture `cloud` (see cloud.py) whose disks can have holes.
+Subclass, and give a fixture `cloud` (see cloud.py), for `SpaceSuite` one whose disks can have holes.
 """
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -20,14 +21,24 @@ SIZE = 4 * MIB
 NEAR = 64 << 10  # bytes by which what a disk takes may differ from what was asked for
 
 
-class RoomyTarget(BlockTarget, KeepsSpace, ReadsPastCaches, Protocol):
-    """A target with both abilities."""
+class RoomyTarget(BlockTarget, KeepsSpace, Protocol):
+    """A target that keeps space."""
+
+
+class ReadableTarget(BlockTarget, ReadsPastCaches, Protocol):
+    """A target that is read past caches."""
 
 
 @contextmanager
 def roomy_target_of(cloud: Cloud, server: Server) -> Iterator[RoomyTarget]:
     with target_of(cloud, server) as target:
         assert isinstance(target, KeepsSpace)
+        yield target
+
+
+@contextmanager
+def readable_target_of(cloud: Cloud, server: Server) -> Iterator[ReadableTarget]:
+    with target_of(cloud, server) as target:
         assert isinstance(target, ReadsPastCaches)
         yield target
 
@@ -109,24 +120,6 @@ class SpaceSuite:
             target.flush()
         assert cloud.allocated(server, server.volumes[0].id) <= NEAR
 
-    def test_rereading_shows_what_was_flushed_however_it_was_changed(self, cloud: Cloud) -> None:
-        server, model = cloud.make([SIZE + 512]), bytearray(SIZE + 512)
-        chance = random.Random(4)
-        with roomy_target_of(cloud, server) as target:
-            for _ in range(20):
-                offset = chance.randrange(SIZE)
-                length = min(chance.choice([1, 512, 4096, 70_000, MIB]), len(model) - offset)
-                data = chance.choice([bytes(length), chance.randbytes(length)])
-                for change in [target.blank_at, target.zero_at] if not any(data) else []:
-                    change(offset, length)
-                target.write_at(offset, data)
-                model[offset : offset + length] = data
-                target.flush()
-                assert model[offset : offset + length] == reread(target, offset, length)
-            assert model == reread(target, 0, len(model))
-            with pytest.raises(ValueError, match=str(len(model))):
-                reread(target, len(model) - 1, 2)
-
     def test_blanks_beyond_the_end_are_refused(self, cloud: Cloud) -> None:
         server = cloud.make([SIZE])
         with roomy_target_of(cloud, server) as target:
@@ -134,3 +127,48 @@ class SpaceSuite:
                 for offset, length in ((SIZE - 1, 2), (SIZE, 1), (-1, 1)):
                     with pytest.raises(ValueError, match=str(SIZE)):
                         change(offset, length)
+
+
+class RereadSuite:
+    def test_rereading_shows_what_was_flushed_however_it_was_changed(self, cloud: Cloud) -> None:
+        server, model = cloud.make([SIZE + 512]), bytearray(SIZE + 512)
+        chance = random.Random(4)
+        with readable_target_of(cloud, server) as target:
+            for _ in range(20):
+                offset = chance.randrange(SIZE)
+                length = min(chance.choice([1, 512, 4096, 70_000, MIB]), len(model) - offset)
+                data = chance.choice([bytes(length), chance.randbytes(length)])
+                if not any(data):
+                    if isinstance(target, KeepsSpace):
+                        target.blank_at(offset, length)
+                    target.zero_at(offset, length)
+                if any(data) or chance.random() < 0.5:
+                    target.write_at(offset, data)
+                model[offset : offset + length] = data
+                target.flush()
+                assert model[offset : offset + length] == reread(target, offset, length)
+            assert model == reread(target, 0, len(model))
+            with pytest.raises(ValueError, match=str(len(model))):
+                reread(target, len(model) - 1, 2)
+
+    def test_many_threads_reread_while_others_write_and_flush(self, cloud: Cloud) -> None:
+        """Each sees what itself has flushed."""
+        server, errors = cloud.make([SIZE]), list[BaseException]()
+        with readable_target_of(cloud, server) as target:
+
+            def work(number: int) -> None:
+                try:
+                    for at in range(number * MIB, (number + 1) * MIB, 300_000):
+                        data = random.Random(at).randbytes(100_000)
+                        target.write_at(at, data)
+                        target.flush()
+                        assert data == reread(target, at, len(data))
+                except BaseException as error:  # noqa: BLE001
+                    errors.append(error)
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert errors == []

@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.changes import ChangesSuite
 from tests.conformance.cloud import PROJECT
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
-from tests.conformance.space import SpaceSuite
+from tests.conformance.space import RereadSuite, SpaceSuite
 from tests.conformance.volumes import PoweredVolumesSuite
 from tests.fakes.cloud import MemoryCloud
 
@@ -48,7 +48,7 @@ class TestServersInMemoryWithoutPower(ServersSuite):
         return _Cloud(can_start=False)
 
 
-class TestVolumesInMemory(PoweredVolumesSuite, SpaceSuite, ChangesSuite):
+class TestVolumesInMemory(PoweredVolumesSuite, SpaceSuite, RereadSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self) -> _Cloud:
         return _Cloud(can_start=True)

@@ -124,7 +124,9 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
             if holder is None:
                 records.migrate()
             runtime = folder.runtime(settings.runtime)
-        options = ImagesOptions(settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu)
+        options = ImagesOptions(
+            settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu, settings.qemu_nbd
+        )
         yield Opened(settings, folder, records, ImagesDriver(settings.data, runtime, options))
     finally:
         records.close()

@@ -28,7 +28,7 @@ def add(
     disk: Annotated[
         list[str],
         typer.Option(
-            help="A disk: path=FILE[,id=UUID][,name=NAME][,format=raw][,boot][,shared]; repeat it for each. "
+            help="A disk: path=FILE[,id=UUID][,name=NAME][,format=raw|qcow2][,boot][,shared]; repeat it for each. "
             "The first is the boot disk if none says so. A comma in a value is written twice.",
             metavar="DISK",
         ),

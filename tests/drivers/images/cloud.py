@@ -1,17 +1,22 @@
 """The images driver in a folder of its own, as the conformance suites want it."""
 
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from tests.conformance.cloud import PROJECT
 from tests.lab.microguest import make_system_disk
 
 from restead.domain.ids import ProjectId, ServerId, VolumeId
 from restead.domain.server import Server
 from restead.drivers.images import Accel, DiskDefinition, ImagesDriver, ImagesOptions, Power, ServerDefinition
+
+needs_qemu_nbd = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="qemu-nbd is not installed")
 
 # A hypervisor in five lines: a server runs while there is a file of its name.
 COMMAND = """#!/bin/sh
@@ -28,8 +33,20 @@ esac
 class ImagesCloud:
     """Servers with image files in *folder*; `close` stops those that run."""
 
-    def __init__(self, folder: Path, runtime: Path, power: Power, options: ImagesOptions | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        runtime: Path,
+        power: Power,
+        options: ImagesOptions | None = None,
+        *,
+        format: str = "raw",
+        qcow2: str = "compat=1.1",
+    ) -> None:
+        """*qcow2*: options of qemu-img for images of that format."""
         self.folder = folder
+        self.format = format
+        self.qcow2 = qcow2
         self.power = power
         self.options = options or ImagesOptions(accel=Accel.TCG)
         self.driver = ImagesDriver(folder / "data", runtime, self.options)
@@ -50,7 +67,9 @@ class ImagesCloud:
             else:
                 path.touch()
                 os.truncate(path, size)
-            disks.append(DiskDefinition(path))
+            if self.format == "qcow2":
+                path = to_qcow2(path, self.qcow2)
+            disks.append(DiskDefinition(path, format=self.format))
         self.driver.add(ServerDefinition(
             name, project, tuple(disks), server_id, self.power,
             power_command=self.command if self.power is Power.COMMAND else None, memory=16,
@@ -60,7 +79,7 @@ class ImagesCloud:
     def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
         volume = server.volume(volume_id)
         assert volume is not None
-        return Path(volume.location).read_bytes()
+        return bytes_of(Path(volume.location), self.format)
 
     def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
         volume = server.volume(volume_id)
@@ -80,3 +99,26 @@ class ImagesCloud:
     def close(self) -> None:
         for definition in self.driver.definitions():
             self.driver.stop(definition.project, definition.id, grace=timedelta())
+
+
+def to_qcow2(raw: Path, options: str = "compat=1.1") -> Path:
+    """Make a qcow2 image of a raw one, which is gone then."""
+    path = raw.with_suffix(".qcow2")
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", "-o", options, str(raw), str(path))
+    raw.unlink()
+    return path
+
+
+def bytes_of(path: Path, format: str) -> bytes:
+    """Return what a machine would see on that disk, found out without the driver."""
+    if format == "raw":
+        return path.read_bytes()
+    raw = path.with_suffix(".seen")
+    qemu_img("convert", "-U", "-f", format, "-O", "raw", str(path), str(raw))
+    data = raw.read_bytes()
+    raw.unlink()
+    return data
+
+
+def qemu_img(*words: str) -> str:
+    return subprocess.run(["qemu-img", *words], check=True, stdout=subprocess.PIPE, text=True).stdout

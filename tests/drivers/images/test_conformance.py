@@ -1,13 +1,14 @@
 """The images driver does what every implementation of `Servers` and `Volumes` does, whatever the power."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conformance.changes import ChangesSuite
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
-from tests.conformance.space import SpaceSuite
+from tests.conformance.space import RereadSuite, SpaceSuite
 from tests.conformance.volumes import PoweredVolumesSuite, VolumesSuite
-from tests.drivers.images.cloud import ImagesCloud
+from tests.drivers.images.cloud import ImagesCloud, needs_qemu_nbd
 
 from restead.drivers.images import ImagesOptions, Power
 
@@ -30,13 +31,13 @@ class TestServersByQemu(PoweredServersSuite):
         return machines
 
 
-class TestVolumesPastThePageCache(VolumesSuite, SpaceSuite, ChangesSuite):
+class TestVolumesPastThePageCache(VolumesSuite, SpaceSuite, RereadSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=True, direct_write=True))
 
 
-class TestVolumesThroughThePageCache(VolumesSuite, SpaceSuite, ChangesSuite):
+class TestVolumesThroughThePageCache(VolumesSuite, SpaceSuite, RereadSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=False, direct_write=False))
@@ -46,3 +47,30 @@ class TestVolumesByQemu(PoweredVolumesSuite):
     @pytest.fixture
     def cloud(self, machines: ImagesCloud) -> ImagesCloud:
         return machines
+
+
+@needs_qemu_nbd
+class TestQcow2PastThePageCache(VolumesSuite, RereadSuite, ChangesSuite):
+    @pytest.fixture
+    def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
+        options = ImagesOptions(direct_read=True, direct_write=True)
+        return ImagesCloud(tmp_path, runtime, Power.NONE, options, format="qcow2")
+
+
+@needs_qemu_nbd
+class TestQcow2ThroughThePageCache(VolumesSuite, RereadSuite, ChangesSuite):
+    """And of the older version, in which zeroes of a cluster's size are all there is."""
+
+    @pytest.fixture
+    def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
+        options = ImagesOptions(direct_read=False, direct_write=False)
+        return ImagesCloud(tmp_path, runtime, Power.NONE, options, format="qcow2", qcow2="compat=0.10")
+
+
+@needs_qemu_nbd
+class TestQcow2ByQemu(PoweredVolumesSuite):
+    @pytest.fixture
+    def cloud(self, tmp_path: Path, runtime: Path) -> Iterator[ImagesCloud]:
+        cloud = ImagesCloud(tmp_path, runtime, Power.QEMU, format="qcow2")
+        yield cloud
+        cloud.close()

@@ -115,9 +115,10 @@ def test_every_wrong_member_is_refused_by_name(desk: Desk) -> None:
         ({"power": Power.QEMU, "arch": "aarch64"}, "aarch64"), ({"arch": "X 86"}, "X 86"),
         ({"power": Power.COMMAND, "power_command": Path("power")}, "absolute"),
         ({"power": Power.COMMAND, "power_command": Path("/etc/passwd")}, "no executable"),
-        ({"disks": (replace(desk.disk, format="qcow2"),)}, "'qcow2', which is not read yet"),
-        ({"disks": (replace(desk.disk, format="qcow2"),)}, f"qemu-img convert -f qcow2 -O raw {desk.disk.path}"),
-        ({"disks": (replace(desk.disk, format="vmdk"),)}, "vmdk"),
+        ({"disks": (replace(desk.disk, format="vmdk"),)}, "'vmdk', which is not read"),
+        ({"disks": (replace(desk.disk, format="vmdk"),)}, f"qemu-img convert -f vmdk -O raw {desk.disk.path}"),
+        ({"disks": (replace(desk.disk, format="qcow2"),)}, "does not begin as a qcow2 image does"),
+        ({"disks": (replace(desk.disk, format="qcow2", shared=True),)}, "shared and to be qcow2"),
         ({"disks": (replace(desk.disk, id=VolumeId("a/b")),)}, "a/b"),
         ({"disks": (desk.disk, replace(desk.disk, boot=True))}, "are one disk"),
         ({"power": Power.QEMU, "disks": (desk.disk,) * 25}, "25 disks"),
@@ -150,7 +151,8 @@ def test_what_looks_like_another_format_has_to_be_said_to_be_raw(
     assert f"looks like {format}" in desk.refused(replace(desk.good, disks=(disk,)))
     with path.open("r+b") as file:
         file.truncate(8191)
-    assert f"qemu-img convert -f {format}" in desk.refused(replace(desk.good, disks=(replace(disk, format="raw"),)))
+    advice = "say so: format=qcow2" if format == "qcow2" else f"qemu-img convert -f {format}"
+    assert advice in desk.refused(replace(desk.good, disks=(replace(disk, format="raw"),)))
     with path.open("r+b") as file:
         file.truncate(8192)
     added = desk.registry.add(replace(desk.good, disks=(replace(disk, format="raw"),)))
@@ -204,7 +206,7 @@ def test_a_definition_of_a_newer_restead_is_not_guessed_at(desk: Desk) -> None:
     path = desk.file_of(desk.registry.add(replace(desk.good, id=ServerId("s"))).id)
     plain = json.loads(path.read_text())
     disk = plain["disks"][0]
-    for changed in ({**plain, "schema": 2}, {**plain, "gpu": 1}, {**plain, "disks": [{**disk, "cache": "none"}]}):
+    for changed in ({**plain, "schema": 3}, {**plain, "gpu": 1}, {**plain, "disks": [{**disk, "cache": "none"}]}):
         path.write_text(json.dumps(changed))
         with pytest.raises(Unavailable, match=r"s\.json"):
             desk.registry.definition(ServerId("s"))

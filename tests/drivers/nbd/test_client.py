@@ -355,7 +355,7 @@ HANDSHAKES: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("lies", HANDSHAKES.values(), ids=HANDSHAKES)
 def test_a_server_that_does_not_speak_as_it_should_is_not_used(lies: dict[str, object]) -> None:
     with serving(content(), **lies) as place, pytest.raises(Unavailable, match="disk d1: its NBD server"):
-        NbdClient(place.sock, "disk d1", limit=0.3)
+        NbdClient(place.sock, "disk d1", greeting=0.3)
 
 
 # ------------------------------------------------------------------ ends

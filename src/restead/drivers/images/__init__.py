@@ -1,4 +1,4 @@
-"""Servers whose disks are raw files or block devices on this machine.
+"""Servers whose disks are raw files, block devices or qcow2 images on this machine.
 
 Their power is a QEMU process that we manage, a command that the operator names, or nobody's.  docs/drivers.md tells
 how it works and what it never touches.

@@ -44,10 +44,12 @@ def command_line(
 
 
 def _disk(number: int, disk: DiskDefinition, driver: str) -> list[str]:
-    node = {
-        "driver": "raw", "node-name": f"disk{number}", "discard": "unmap",
+    node: dict[str, object] = {
+        "driver": disk.format, "node-name": f"disk{number}", "discard": "unmap",
         "file": {"driver": driver, "filename": str(disk.path), "locking": "on", "discard": "unmap"},
     }  # fmt: skip
+    if disk.format == "qcow2":
+        node["backing"] = None  # whatever the image says
     # Trouble with a disk pauses the guest instead of feeding it errors.  The serial number is cut as virtio cuts it.
     device = (f"virtio-blk-pci,drive=disk{number},id=device{number},bootindex={number},serial={disk.id[:20]},"
               f"rerror=stop,werror=stop,share-rw={'on' if disk.shared else 'off'}")

@@ -14,6 +14,7 @@ from restead.domain.ids import ProjectId, ServerId, VolumeId
 from restead.drivers.images.looks import how_to_convert
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # no leading "-": ids are arguments of power commands
+FORMATS = ("raw", "qcow2")
 _DISK_PARTS = ("path", "id", "name", "format", "boot", "shared")
 _MAX_NAME = 255  # characters
 _MAX_MEMORY = 16 << 20  # MiB
@@ -34,12 +35,12 @@ class Power(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiskDefinition:
-    """One disk of a server: a raw file or a block device."""
+    """One disk of a server: a file or a block device."""
 
     path: Path  # absolute; a link such as /dev/group/volume stays a link and is followed at each opening
     id: VolumeId = NO_VOLUME_ID  # empty: a new UUID is given when it is added
     name: str = ""  # empty: the file's name
-    format: str = "raw"  # empty: not stated; never probed, since a guest can write any header into its disk
+    format: str = "raw"  # of FORMATS; empty: not stated; never probed, since a guest can write any header into its disk
     boot: bool = False
     shared: bool = False  # attached to other servers as well
 
@@ -101,9 +102,12 @@ def _check_disks(where: str, definition: ServerDefinition) -> None:
         if disk.id:
             _check_id(here, "id", disk.id)
         _check_text(here, "name", disk.name)
-        if disk.format not in ("", "raw"):
-            raise InvalidRequest(f"{here} has format {disk.format!r}, which is not read yet: "
+        if disk.format not in ("", *FORMATS):
+            raise InvalidRequest(f"{here} has format {disk.format!r}, which is not read: "
                                  f"{how_to_convert(disk.format, disk.path)}")
+        if disk.format == "qcow2" and disk.shared:
+            raise InvalidRequest(f"{here} is said to be shared and to be qcow2: two machines that write to one image "
+                                 "destroy it")
 
 
 def _check_power(where: str, definition: ServerDefinition) -> None:
@@ -146,7 +150,7 @@ def _check_address(where: str, address: str) -> None:
 
 
 def disk_from_text(text: str) -> DiskDefinition:
-    """Read `path=FILE[,id=UUID][,name=N][,format=raw][,boot][,shared]`; a comma inside a value is written `,,`.
+    """Read `path=FILE[,id=UUID][,name=N][,format=raw|qcow2][,boot][,shared]`; a comma inside a value is written `,,`.
 
     A relative path is taken from the current folder.
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,14 +13,16 @@ from restead.domain.server import Server, ServerStatus, Volume
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.backing import backing_of, measure
 from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition
-from restead.drivers.images.disks import DiskSource, DiskTarget
+from restead.drivers.images.gateway import Gateway
 from restead.drivers.images.guard import Guard
-from restead.drivers.images.opening import open_source, open_target, require_unused
+from restead.drivers.images.holding import require_unused
+from restead.drivers.images.opening import open_source, open_target
 from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
+from restead.drivers.images.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
 from restead.drivers.images.qemu import QemuSwitch
 from restead.drivers.images.registry import Registry, not_found
 from restead.drivers.images.stored import to_json
-from restead.ports import Consistency
+from restead.ports import BlockSource, BlockTarget, Consistency
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class ImagesOptions:
     direct_write: bool = True  # write disks past the page cache
     accel: Accel = Accel.AUTO  # how QEMU runs servers
     qemu: str = "qemu-system-x86_64"  # program that runs servers with power qemu
+    qemu_nbd: str = "qemu-nbd"  # program that reads and writes qcow2 disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class OfflineMoment:
     """The disks of a server that does not run, all of them locked before *taken_at*."""
 
     taken_at: datetime
-    sources: Mapping[VolumeId, DiskSource]
+    sources: Mapping[VolumeId, BlockSource]
     consistency: Consistency = Consistency.OFFLINE
 
 
@@ -56,6 +59,7 @@ class ImagesDriver:
         self._guard = guard or Guard(own=folder)
         self._registry = Registry(folder / "servers")
         accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
+        self._gateway = Gateway(options.qemu_nbd, runtime)
         self._qemu = QemuSwitch(runtime, self._registry, accelerator)
         self._switches: dict[Power, PowerSwitch] = {
             Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch(), Power.QEMU: self._qemu,
@@ -64,10 +68,17 @@ class ImagesDriver:
     # ------------------------------------------------------------------ what operators do
 
     def add(self, definition: ServerDefinition) -> ServerDefinition:
-        """Store a server durably, complete with ids; see `Registry.add`."""
+        """Store a server durably, complete with ids; see `Registry.add`.
+
+        Raises:
+            InvalidRequest: as there; a disk is restead's own.
+            Unavailable: a disk is qcow2 and qemu-nbd is missing.
+        """
         for disk in definition.disks:
             if self._guard.is_own(disk.path):
                 raise InvalidRequest(f"disk {disk.path} belongs to restead's own data folder")
+            if disk.format == "qcow2":
+                self._gateway.program()
         return self._registry.add(definition)
 
     def remove(self, server_id: ServerId) -> None:
@@ -121,6 +132,8 @@ class ImagesDriver:
         if definition.power is not Power.NONE and not switch.is_running(definition):
             for disk in definition.disks:
                 require_unused(disk, self._guard)
+                if disk.format == "qcow2":
+                    require_image(disk)
         switch.start(definition)
 
     # ------------------------------------------------------------------ Volumes
@@ -139,20 +152,30 @@ class ImagesDriver:
         self._require_stopped(definition)
         with ExitStack() as opened:
             sources = {
-                volume_id: opened.enter_context(open_source(disk, self._guard, direct=self._options.direct_read))
+                volume_id: opened.enter_context(self._source(disk))
                 for volume_id, disk in zip(volume_ids, disks, strict=True)
             }
             yield OfflineMoment(datetime.now(UTC), sources)
 
     @contextmanager
-    def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[DiskTarget]:
+    def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[BlockTarget]:
         definition = self._definition(project_id, server_id)
         disk = _disk(definition, volume_id)
         self._require_stopped(definition)
-        with open_target(disk, self._guard, direct=self._options.direct_write) as target:
+        with self._target(disk) as target:
             yield target
 
     # ------------------------------------------------------------------ inside
+
+    def _source(self, disk: DiskDefinition) -> AbstractContextManager[BlockSource]:
+        if disk.format == "qcow2":
+            return open_qcow2_source(disk, self._guard, self._gateway, direct=self._options.direct_read)
+        return open_source(disk, self._guard, direct=self._options.direct_read)
+
+    def _target(self, disk: DiskDefinition) -> AbstractContextManager[BlockTarget]:
+        if disk.format == "qcow2":
+            return open_qcow2_target(disk, self._guard, self._gateway, direct=self._options.direct_write)
+        return open_target(disk, self._guard, direct=self._options.direct_write)
 
     def _definition(self, project_id: ProjectId, server_id: ServerId) -> ServerDefinition:
         definition = self._registry.definition(server_id)
@@ -193,8 +216,8 @@ def _disk(definition: ServerDefinition, volume_id: VolumeId) -> DiskDefinition:
 
 def _size(disk: DiskDefinition) -> int | None:
     try:
-        return measure(backing_of(disk.path))
-    except OSError:  # gone, or not to be looked at: the server is in state ERROR until that is put right
+        return size_of_image(disk) if disk.format == "qcow2" else measure(backing_of(disk.path))
+    except (OSError, ValueError):  # gone, or not to be looked at: the server is in state ERROR until that is put right
         return None
 
 

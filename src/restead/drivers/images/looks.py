@@ -28,4 +28,4 @@ def looks_like(backing: Backing) -> str:
 def how_to_convert(format: str, path: Path) -> str:
     """Return what an operator can do about a disk of another format."""
     there, made = shlex.quote(str(path)), shlex.quote(f"{path}.raw")
-    return f"restead reads raw disks today, make one: qemu-img convert -f {format} -O raw {there} {made}"
+    return f"restead reads raw and qcow2 disks, make one: qemu-img convert -f {format} -O raw {there} {made}"

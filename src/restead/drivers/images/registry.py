@@ -17,6 +17,7 @@ from restead.domain.ids import ServerId, VolumeId, canonical_id, new_id, same_id
 from restead.drivers.images.backing import backing_of, measure
 from restead.drivers.images.definition import DiskDefinition, ServerDefinition, check, is_id
 from restead.drivers.images.looks import how_to_convert, looks_like
+from restead.drivers.images.qcow2_opening import size_of_image
 from restead.drivers.images.stored import from_json, to_json
 
 _SECTOR = 512  # bytes: the smallest unit a guest addresses a disk by
@@ -183,14 +184,30 @@ def _check_backing(disk: DiskDefinition) -> None:
         size = measure(backing)
     except OSError as error:
         raise InvalidRequest(f"disk {disk.path} cannot be used: {error.strerror or error}") from error
+    if disk.format == "qcow2":
+        _check_image(disk)
+        return
     looks = looks_like(backing)
-    hint = f". It looks like {looks}: {how_to_convert(looks, disk.path)}" if looks else ""
+    hint = f". It looks like {looks}: {_advice(looks, disk.path)}" if looks else ""
     if size == 0 or size % _SECTOR:
         raise InvalidRequest(f"disk {disk.path} holds {size} bytes; a disk is a multiple of {_SECTOR} bytes, "
                              f"not 0{hint}")
     if looks and not disk.format:
         raise InvalidRequest(f"disk {disk.path} is not said to be of any format{hint}. If it is raw, and a guest has "
                              "written that there, say so: format=raw")
+
+
+def _check_image(disk: DiskDefinition) -> None:
+    try:
+        size_of_image(disk)
+    except ValueError as error:
+        raise InvalidRequest(f"disk {disk.path} {error}") from error
+    except OSError as error:
+        raise InvalidRequest(f"disk {disk.path} cannot be used: {error.strerror or error}") from error
+
+
+def _advice(looks: str, path: Path) -> str:
+    return "if it is, say so: format=qcow2" if looks == "qcow2" else how_to_convert(looks, path)
 
 
 def _among_others(disk: DiskDefinition, others: Sequence[ServerDefinition]) -> DiskDefinition:

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from restead.domain.errors import Damaged, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId
-from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition
+from restead.drivers.images.definition import FORMATS, DiskDefinition, Power, ServerDefinition
 
-SCHEMA = 1  # a file with a higher number was written by a newer restead
+# A file with a higher number was written by a newer restead.  2: disks may have another format than raw, which a
+# restead that knows 1 would read and write as if they were raw.
+SCHEMA, SCHEMA_RAW = 2, 1
 
 
 def to_json(definition: ServerDefinition) -> dict[str, object]:
     """Return the definition as plain JSON values, with the schema's number."""
-    plain: dict[str, object] = {"schema": SCHEMA, **asdict(definition)}
+    raw = all(disk.format == "raw" for disk in definition.disks)
+    plain: dict[str, object] = {"schema": SCHEMA_RAW if raw else SCHEMA, **asdict(definition)}
     plain["power_command"] = str(definition.power_command) if definition.power_command else None
     plain["power"] = definition.power.value
     plain["addresses"] = list(definition.addresses)
@@ -30,8 +33,9 @@ def from_json(plain: object, source: str) -> ServerDefinition:
     """
     if not isinstance(plain, dict):
         raise Damaged(f"server definition {source} is {type(plain).__name__}, not an object")
-    if plain.get("schema") != SCHEMA:
-        raise Unavailable(f"server definition {source} has schema {plain.get('schema')!r}, this restead reads {SCHEMA}")
+    if plain.get("schema") not in (SCHEMA_RAW, SCHEMA):
+        raise Unavailable(f"server definition {source} has schema {plain.get('schema')!r}, "
+                          f"this restead reads up to {SCHEMA}")
     members = {name: value for name, value in plain.items() if name != "schema"}
     _refuse_unknown(members, ServerDefinition, source)
     try:
@@ -58,6 +62,9 @@ def _disk(members: object, source: str) -> DiskDefinition:
     if not isinstance(members, dict):
         raise TypeError("a disk must be an object")
     _refuse_unknown(members, DiskDefinition, source)
+    if members["format"] not in FORMATS:
+        raise Unavailable(f"server definition {source} has a disk of format {members['format']!r}, "
+                          f"this restead reads {' and '.join(FORMATS)}")
     return DiskDefinition(
         path=Path(_text(members, "path")), id=VolumeId(_text(members, "id")), name=_text(members, "name"),
         format=_text(members, "format"), boot=_flag(members, "boot"), shared=_flag(members, "shared"),

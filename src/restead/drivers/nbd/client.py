@@ -27,17 +27,20 @@ class NbdClient:
     connection, as does a request that it leaves unanswered for too long: after that every call raises.
     """
 
-    def __init__(self, sock: socket.socket, name: str, *, export: str = "", limit: float = 300.0) -> None:
+    def __init__(
+        self, sock: socket.socket, name: str, *, export: str = "", limit: float = 300.0, greeting: float = 20.0
+    ) -> None:
         """Agree with the server at the other end of *sock*, which belongs to the client from here on.
 
-        *name*: what the disk is called in errors.  *limit*: seconds that one answer may take.
+        *name*: what the disk is called in errors.  *limit*: seconds that one answer may take.  *greeting*: those until
+        they have agreed, for each answer.
 
         Raises:
             Unavailable: it is no server that this client can talk to, or does not answer.
         """
         self._name = name
         self._limit = limit
-        sock.settimeout(limit)
+        sock.settimeout(greeting)
         try:
             self._export = agree(sock, export)
         except OSError as error:

@@ -1,0 +1,114 @@
+"""Opening a qcow2 disk: held as a raw one is, looked at, and served by a `qemu-nbd` of its own."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from restead.domain.errors import Unavailable
+from restead.drivers.images.backing import backing_of, open_backing
+from restead.drivers.images.definition import DiskDefinition
+from restead.drivers.images.gateway import Gateway
+from restead.drivers.images.guard import Guard
+from restead.drivers.images.holding import Held, held_to_read, held_to_write, translated
+from restead.drivers.images.opening import open_direct
+from restead.drivers.images.qcow2 import Image, read_image
+from restead.drivers.images.rawio import PAGE
+from restead.drivers.images.served import ServedSource, ServedTarget
+from restead.drivers.images.strangers import Strangers
+from restead.drivers.nbd import NbdClient
+
+
+@contextmanager
+def open_qcow2_source(
+    disk: DiskDefinition, guard: Guard, gateway: Gateway, *, direct: bool
+) -> Iterator[ServedSource]:
+    """Open a disk for reading.
+
+    Raises:
+        Unavailable: as `held_to_read`; it is no image that is opened; qemu-nbd is missing or does not open it.
+    """
+    with held_to_read(disk, guard) as held:
+        image, past = _image_of(held), direct and _can_be_direct(held, os.O_RDONLY)
+        with gateway.served(disk.id, held.fd, write=False, direct=past) as client:
+            _check_served(disk, image, client)
+            yield ServedSource(disk.id, client, held.fd)
+
+
+@contextmanager
+def open_qcow2_target(
+    disk: DiskDefinition, guard: Guard, gateway: Gateway, *, direct: bool
+) -> Iterator[ServedTarget]:
+    """Open a disk for writing, for us alone.
+
+    Raises:
+        Unavailable: as `held_to_write`; it is no image that is opened; qemu-nbd is missing or does not open it.
+    """
+    with held_to_write(disk, guard) as held:
+        image, can = _image_of(held), _can_be_direct(held, os.O_RDWR)
+
+        @contextmanager
+        def open_again() -> Iterator[NbdClient]:
+            if not can:
+                os.posix_fadvise(held.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            with gateway.served(disk.id, held.fd, write=False, direct=can) as reader:
+                _check_served(disk, image, reader)
+                yield reader
+
+        with gateway.served(disk.id, held.fd, write=True, direct=direct and can) as client:
+            _check_served(disk, image, client)
+            if client.read_only:
+                raise Unavailable(f"disk {disk.id} is served read-only")
+            with closing(Strangers(held.fd)) as strangers:
+                target = ServedTarget(disk.id, client, held.fd, open_again=open_again,
+                                      changed=lambda: held.changed(size=False), strangers=strangers.seen)
+                with closing(target):
+                    yield target
+
+
+def require_image(disk: DiskDefinition) -> None:
+    """Return if the disk is an image that may be opened.  Raises Unavailable."""
+    try:
+        with translated(disk):
+            size_of_image(disk)
+    except ValueError as error:
+        raise Unavailable(f"disk {disk.id} {error}") from error
+
+
+def size_of_image(disk: DiskDefinition) -> int:
+    """Return the bytes of the disk that a machine sees.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is no image that is opened, as `read_image` says.
+    """
+    backing = backing_of(disk.path)
+    if backing.is_device:
+        raise ValueError("is a block device; a qcow2 image is opened if it is a file")
+    fd = open_backing(backing, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return read_image(fd).size
+    finally:
+        os.close(fd)
+
+
+def _image_of(held: Held) -> Image:
+    if held.backing.is_device:
+        raise Unavailable(f"disk {held.disk.id} is a block device; a qcow2 image is opened if it is a file")
+    try:
+        with translated(held.disk):
+            return read_image(held.fd)
+    except ValueError as error:
+        raise Unavailable(f"disk {held.disk.id} {error}") from error
+
+
+def _can_be_direct(held: Held, flags: int) -> bool:
+    fd = open_direct(held, flags) if held.size >= PAGE else None
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def _check_served(disk: DiskDefinition, image: Image, client: NbdClient) -> None:
+    if client.size != image.size:
+        raise Unavailable(f"disk {disk.id} holds {image.size} bytes, {client.size} are served")
