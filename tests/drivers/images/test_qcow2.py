@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.conformance.cloud import MIB, PROJECT
 from tests.conformance.volumes import read, source_of, target_of
 from tests.drivers.images.cloud import ImagesCloud, bytes_of, needs_qemu_nbd, qemu_img
+from tests.lab.microguest import await_report
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ServerId
@@ -26,7 +28,8 @@ from restead.domain.server import Server, ServerStatus
 from restead.drivers.images import DiskDefinition, ImagesDriver, ImagesOptions, Power, ServerDefinition
 from restead.drivers.images.qcow2_opening import size_of_image
 from restead.drivers.images.stored import from_json, to_json
-from restead.ports import KeepsSpace, TracksChanges
+from restead.ports import BlockTarget, KeepsSpace, TracksChanges
+from restead.workflows.target import WatchedTarget
 
 pytestmark = needs_qemu_nbd
 SIZE = 8 * MIB
@@ -212,6 +215,30 @@ def test_what_an_older_restead_would_take_for_raw_it_does_not_read() -> None:
         from_json(strange, "s")
 
 
+def test_a_guest_boots_from_an_image_and_again_from_what_was_put_back(tmp_path: Path, runtime: Path) -> None:
+    """Its counter, which it writes itself, says that it found its own disk again, as it was when it was read."""
+    machines = ImagesCloud(tmp_path, runtime, Power.QEMU, format="qcow2")
+    server = machines.make([4 * MIB], boots=True)
+    log = machines.driver.serial_log(server.id)
+    try:
+        for boots in (1, 2):
+            machines.servers.start(PROJECT, server.id)
+            assert await_report(log, lambda report, boots=boots: report.ready and report.boots == boots)
+            machines.servers.stop(PROJECT, server.id, grace=timedelta(seconds=20))
+            if boots == 1:
+                with source_of(machines, server) as source:
+                    kept = read(source)
+                assert kept == machines.bytes_of(server, server.volumes[0].id)
+                with target_of(machines, server) as target:
+                    target.zero_at(0, target.size)
+                    target.flush()
+                    target.write_at(0, kept)
+                    target.flush()
+        qemu_img("check", "-q", "-f", "qcow2", str(machines.path_of(server)))
+    finally:
+        machines.close()
+
+
 # ------------------------------------------------------------------ the process
 
 
@@ -365,6 +392,43 @@ def test_compressed_images_and_snapshots_inside_are_read_and_written(cloud: Imag
     assert cloud.bytes_of(server, server.volumes[0].id) == data[:5] + b"changed" + data[12:SIZE]
     qemu_img("convert", "-l", "before", "-f", "qcow2", "-O", "raw", str(path), str(raw))
     assert raw.read_bytes() == data[:SIZE]
+
+
+def test_a_full_disk_fails_a_restore_and_not_its_putting_back(tmp_path: Path, runtime: Path) -> None:
+    """What was overwritten finds its place again, though everything was written until nothing found room."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "small", str(folder)]).returncode != 0:
+        pytest.skip("mounting needs rights")
+    try:
+        cloud = ImagesCloud(folder, runtime, Power.NONE, format="qcow2")
+        server, data = cloud.make([2 * SIZE]), random.Random(5).randbytes(4 * MIB)
+        with target_of(cloud, server) as target:
+            target.write_at(2 * MIB, data)
+            target.flush()
+        with pytest.raises(Unavailable, match="No space left on device"), target_of(cloud, server) as target:
+            watched = _watched(target)
+            watched.blank_at(2 * MIB, len(data))
+            watched.write_at(7 * MIB, random.Random(6).randbytes(9 * MIB))
+        with target_of(cloud, server) as target:
+            watched = _watched(target)
+            watched.blank_at(0, 2 * MIB)
+            watched.write_at(2 * MIB, data)
+            watched.blank_at(6 * MIB, 10 * MIB)
+            watched.flush()
+            watched.punch(0, 2 * MIB)
+            watched.punch(6 * MIB, 10 * MIB)
+            watched.flush()
+        assert cloud.allocated(server, server.volumes[0].id) < 5 * MIB
+        with source_of(cloud, server) as source:
+            assert read(source) == bytes(2 * MIB) + data + bytes(10 * MIB)
+        assert no_corruption(cloud.path_of(server))
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def _watched(target: BlockTarget) -> WatchedTarget:
+    return WatchedTarget(target, check=lambda: None, first=lambda: None, spend=lambda _: None)
 
 
 # ------------------------------------------------------------------ deaths

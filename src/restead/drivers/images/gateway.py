@@ -60,7 +60,10 @@ class Gateway:
         Raises:
             Unavailable: it cannot be opened; at the end: it was not brought to rest.
         """
-        server = self._start(id, fd, write=write, direct=direct)
+        try:
+            server = self._start(fd, write=write, direct=direct)
+        except OSError as error:
+            raise Unavailable(f"disk {id}: {self._program} cannot be started: {error.strerror}") from error
         try:
             client = NbdClient(server.sock, f"disk {id}")
             server.disarm()
@@ -81,7 +84,7 @@ class Gateway:
             raise Unavailable(f"disk {id} was not closed well: {self._program} ended with status {status}",
                               detail=words)
 
-    def _start(self, id: VolumeId, fd: int, *, write: bool, direct: bool) -> "_Server":
+    def _start(self, fd: int, *, write: bool, direct: bool) -> "_Server":
         command = [
             self.program(), "--shared=1", "--cache=none" if direct else "--cache=writeback", "--aio=threads",
             "--discard=unmap", "--detect-zeroes=off", *([] if write else ["--read-only"]),
@@ -95,11 +98,11 @@ class Gateway:
                 stdin=subprocess.PIPE, stdout=listener.fileno(), stderr=complaints, pass_fds=(image, beware),
                 cwd="/", env=clean_environment(), start_new_session=True,
             )  # fmt: skip
-        except OSError as error:
-            for fd in (life, beware, complaints):
-                os.close(fd)
+        except OSError:
+            for left in (life, beware, complaints):
+                os.close(left)
             ours.close()
-            raise Unavailable(f"disk {id}: {command[0]} cannot be started: {error.strerror}") from error
+            raise
         finally:
             listener.close()
             os.close(image)
