@@ -116,14 +116,14 @@ class ServedTarget(ServedSource):
             Unavailable: it is not, and every later call raises too; or the disk was replaced or removed meanwhile.
         """
         self._check_trusted()
-        written, self._written = self._written, False
+        self._written = False  # before: what is written from here on may not be in this flush
         try:
             self._client.flush()
         except Unavailable as error:
             self._lost = f"{error.message}; what it holds is unknown"
             raise
-        if written:
-            self._again.outdate()
+        # Always: what this thread wrote, another may have flushed a moment ago, and not come as far as this yet.
+        self._again.outdate()
         if why := self._changed():
             self._lost = f"disk {self._id} {why} while it was written"
             raise Unavailable(self._lost)
