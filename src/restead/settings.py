@@ -164,10 +164,15 @@ class Settings(BaseSettings):
         """
         if self.passphrase is not None:
             return self.passphrase.get_secret_value()
-        return None if self.passphrase_file is None else _first_line(self.passphrase_file)
+        return None if self.passphrase_file is None else first_line(self.passphrase_file)
 
 
-def _first_line(path: Path) -> str:
+def first_line(path: Path) -> str:
+    """Return the passphrase that stands in *path*.
+
+    Raises:
+        InvalidRequest: the file is missing, empty or readable by others.
+    """
     try:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode

@@ -17,6 +17,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -61,7 +62,8 @@ class Opened:
         if secret is None:
             secret = self._secret()
             if not self._has_repository:
-                return Repository.create(self.store, secret, chunk_size=self.settings.chunk_size)
+                size, now = self.settings.chunk_size, datetime.now(UTC).replace(microsecond=0)
+                return Repository.create(self.store, secret, chunk_size=size, label="first", at=now)
         return Keyring.open(self.store, secret)
 
     def repository(self, *, make: bool = True) -> Repository:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from restead.domain.caller import Role
 from restead.domain.collected import Collected
+from restead.domain.key import Erased, Erasure, Key
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token
@@ -47,6 +48,62 @@ class Keys(Protocol):
 
     def recover(self, text: str) -> Path:
         """Make a new key file that opens the repository, with the recovery key; return where it is."""
+        ...
+
+    def keys(self) -> list[Key]:
+        """Return all ways to open the repository, oldest first."""
+        ...
+
+    def unfinished(self) -> int:
+        """Return how many old versions of the keyring are there that should have been deleted."""
+        ...
+
+    def add_passphrase(self, text: str, label: str) -> Key:
+        """Let this passphrase open the repository, too."""
+        ...
+
+    def add_key_file(self, path: Path, label: str) -> Key:
+        """Make a key file that opens the repository, too.  Raises InvalidRequest if something stands there."""
+        ...
+
+    def key(self, id: str) -> Key:
+        """Return the one key whose id begins so.  Raises NotFound; InvalidRequest if there are several."""
+        ...
+
+    def remove(self, key: Key) -> int:
+        """Let that key open the repository no more; return how many old versions of the keyring went with it.
+
+        Raises:
+            InvalidRequest: it is the last one, or the one that this data folder uses.
+        """
+        ...
+
+    def uses_passphrase(self) -> bool:
+        """Tell whether this data folder opens the repository with a passphrase, and not with its key file."""
+        ...
+
+    def change_passphrase(self, text: str) -> str:
+        """Put this passphrase in the place of the one that this folder uses; return what the operator must know."""
+        ...
+
+    def change_key_file(self) -> str:
+        """Put a new key file in the place of the folder's own; return what the operator must know."""
+        ...
+
+    def rotate(self) -> None:
+        """Seal what is stored from now on with new keys."""
+        ...
+
+    def erasure(self, project: str) -> Erasure:
+        """Return what erasing that project would destroy.  Raises NotFound; InvalidRequest: a backup is held."""
+        ...
+
+    def erase(self, project: str) -> Erased:
+        """Destroy the keys of a project and all that they open.  Raises Unavailable while a service runs."""
+        ...
+
+    def finish(self) -> int:
+        """Finish erasures and removals that were cut short; return how many old versions were deleted."""
         ...
 
 

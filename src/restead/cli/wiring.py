@@ -82,6 +82,15 @@ def agree(question: str) -> None:
         raise fail("nothing was changed", Exit.REFUSED)
 
 
+def agree_by_name(question: str, name: str) -> None:
+    """Return if somebody types *name*.  Raises typer.Exit as `agree`."""
+    if not on_terminal():
+        raise fail("this is no terminal, so nobody can be asked: say --yes to do it without asking; "
+                   "nothing was changed", Exit.USAGE)  # fmt: skip
+    if typer.prompt(f"restead: {question}", err=True, default="", show_default=False) != name:
+        raise fail(f"that is not {name}; nothing was changed", Exit.REFUSED)
+
+
 class Commands(TyperGroup):
     """Commands whose errors become one line and an exit code, which the help of each explains."""
 

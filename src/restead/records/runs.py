@@ -109,9 +109,12 @@ def is_done(tx: Transaction, id: RunId) -> bool:
     return tx.connection.scalar(sa.select(runs.c.state).where(runs.c.id == id)) == RunState.DONE
 
 
-def under_way(tx: Transaction) -> frozenset[RunId]:
-    """Return the runs that have not ended."""
-    return frozenset(map(RunId, tx.connection.scalars(sa.select(runs.c.id).where(runs.c.state != RunState.DONE))))
+def under_way(tx: Transaction, project_id: ProjectId | None = None) -> frozenset[RunId]:
+    """Return the runs that have not ended; *project_id*: only of that project."""
+    query = sa.select(runs.c.id).where(runs.c.state != RunState.DONE)
+    if project_id is not None:
+        query = query.where(runs.c.project_id == project_id)
+    return frozenset(map(RunId, tx.connection.scalars(query)))
 
 
 def finished(tx: Transaction, run_id: RunId, name: str) -> Finished | None:

@@ -28,14 +28,22 @@ Everything may run at the same time, from several processes and hosts.  Why that
     anything × crash           before `commit`: garbage, in packs that nobody needs.  After it: complete, because
                                packs are durable before the index and the index before the commit.  A dead session
                                keeps what it reads until somebody ends it by its label
-    anything × key change      keys are added, never replaced; every object says which key sealed it
+    anything × key rotation    keys are added, never replaced; every object says which key sealed it, and who does not
+                               know that key looks for it in the newest keyring (`live_keys.py`)
+    key change × key change    a version of the keyring is put only if its number is free, and old versions are deleted
+                               from the lowest on: whoever still sees the first of his chain met no freed number
+    session × erasing          keys are taken away before sessions are ended, and a session looks at its keys after its
+                               `open`: it was seen and ended, and its commit is void, or it sees that they are gone
+    erasing × crash            manifests are deleted, then the newest keyring is without the keys, then packs go, then
+                               the old versions that lead to them: whatever is left, `finish` finds
     thread × thread            of several that meet a new name exactly one claims and stores it (`known.py`); a
                                session in which one disk failed commits nothing
     process × process (cache)  runs of the cache are immutable; its state is replaced as a whole, under a lock
 """
 
 from restead.repository.backup import Saved
-from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret
+from restead.repository.erase import Erasing, Lost
+from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret, Wrapping, WrappingKind
 from restead.repository.log import ManifestEntry, Phase, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
@@ -47,7 +55,7 @@ from restead.repository.session import Session
 from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Count", "DiskDescription", "Held", "Hint", "KeyFile", "Keyring", "Manifest",
+    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "KeyFile", "Keyring", "Lost", "Manifest",
     "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten", "Saved",
-    "Secret", "Session", "SessionState", "Survey", "Window", "scrub",
+    "Secret", "Session", "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
 ]  # fmt: skip

@@ -134,7 +134,7 @@ class PackWriter:
         keys = self._shelf.keys
         header = Header.fresh(Kind.PACK, keys.newest)
         head = header.encode()
-        self._cipher = AESGCM(derive_key(keys.sealing_keys[keys.newest], Kind.PACK, header.salt))
+        self._cipher = AESGCM(derive_key(keys.sealing_keys[header.key_number], Kind.PACK, header.salt))
         self._bound = head + self._shelf.repository_id
         self._hash = blake3()
         self._offset = 0

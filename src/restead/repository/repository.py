@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from restead.domain.collected import Collected
@@ -12,6 +13,7 @@ from restead.ports import BlobStore
 from restead.repository.buffers import keep_freed_memory
 from restead.repository.chunk import Names
 from restead.repository.collect import Collector
+from restead.repository.erase import Erasing
 from restead.repository.index import Index
 from restead.repository.keyring import Keyring, Secret
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
@@ -40,13 +42,17 @@ class Repository:
         self._window = window or Window()
         cache.mkdir(0o700, parents=True, exist_ok=True)
         self.log = Log(
-            store, keyring.control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest",
+            store, keyring.live_control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest",
             ahead=self._window.ahead,
         )  # fmt: skip
 
     @staticmethod
-    def create(store: BlobStore, secret: Secret, *, chunk_size: int = CHUNK_SIZE) -> Keyring:
+    def create(
+        store: BlobStore, secret: Secret, *, chunk_size: int = CHUNK_SIZE, label: str = "", at: datetime | None = None
+    ) -> Keyring:
         """Make a new repository in an empty store, which *secret* opens; return its keyring.
+
+        *label* and *at* are told with that key: what people call it, and what time it is.
 
         Raises:
             InvalidRequest: the store holds one already, or the chunk size is no power of two from 512 to 4 MiB.
@@ -55,7 +61,7 @@ class Repository:
             raise InvalidRequest(
                 f"a chunk of {chunk_size} bytes is no power of two from {SMALLEST_CHUNK} to {LARGEST_CHUNK}"
             )
-        return Keyring.create(store, secret, chunk_size=chunk_size)
+        return Keyring.create(store, secret, chunk_size=chunk_size, label=label, at=at)
 
     @classmethod
     def open(
@@ -82,13 +88,18 @@ class Repository:
         restored from, verified, or used as a parent: it is kept for as long as the session is open.
 
         Raises:
-            NotFound: a manifest is not there, or another project's.
+            NotFound: a manifest is not there, or another project's; the project is being erased.
         """
-        room = self._room(project)  # keys first: a new project's are durable before anything refers to it
+        self.keyring.refresh()  # others may have rotated keys, or erased the project
+        self.keyring.project(project)  # first: a new project's keys are durable before anything refers to it
+        room = self._room(project)
         number = self.log.append(Open(label, project, list(reads)), valid=lambda state: _require(state, project, reads))
         try:
             # The view is taken, and the index read, after the `open` is durable: what is condemned later waits for us.
             view = self.log.refresh()
+            # Whoever erases takes the keys away first, then ends the sessions he finds: one of the two meets us.
+            self.keyring.refresh()
+            room.check_keys()
             room.index.refresh()
             entries = [_visible(view, project, [id])[0] for id in reads]
             manifests = {entry.id: room.manifest(entry) for entry in entries}
@@ -152,7 +163,11 @@ class Repository:
         rooms: dict[ProjectId, Room] = {}
         for entry in entries:
             if entry.project not in rooms:
-                rooms[entry.project] = self._room(entry.project)
+                try:
+                    rooms[entry.project] = self._room(entry.project)
+                except Damaged as error:
+                    yield entry, error
+                    continue
                 rooms[entry.project].index.refresh()
             yield entry, _manifest_or_why(rooms[entry.project], entry)
 
@@ -194,10 +209,19 @@ class Repository:
             raise NotFound(f"there is no manifest {id}", code=Code.BACKUP_NOT_FOUND)
         return entry
 
+    @property
+    def erasing(self) -> Erasing:
+        """What it takes to erase a project."""
+        return Erasing(self._store, self.keyring, self.log, self._cache)
+
     def _room(self, project: ProjectId) -> Room:
-        keys = self.keyring.project(project)
+        if project not in self.keyring.projects:
+            self.keyring.refresh()
+        keys = self.keyring.projects.get(project)
+        if keys is None:
+            raise Damaged(f"the keyring holds no keys of project {project}, of which the log tells")
         names = Names(keys.name_key)
-        shelf = Shelf(self._store, keys, self.keyring.repository_id, names.tag)
+        shelf = Shelf(self._store, self.keyring.live(keys), self.keyring.repository_id, names.tag)
         return Room(shelf, names, Index(shelf, self._cache), self._window)
 
     def _end_quietly(self, number: int) -> None:

@@ -38,6 +38,10 @@ class Room:
         self._pool = ThreadPoolExecutor(window.ahead, thread_name_prefix="ahead") if window.ahead else None
         self._ahead = window.ahead
 
+    def check_keys(self) -> None:
+        """Raise NotFound if the project was erased."""
+        _ = self.shelf.keys.newest
+
     def root(self, name: bytes) -> Root:
         """Return a root object.  Raises Damaged."""
         return Root.decode(self.reader.thing(Kind.ROOT, name, ROOT_LIMIT), f"root {name.hex()}")

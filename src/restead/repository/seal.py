@@ -120,7 +120,7 @@ def associated_data(header: bytes, repository_id: bytes, identity: bytes) -> byt
 def seal(keys: SealingKeys, repository_id: bytes, kind: Kind, identity: bytes, plain: bytes) -> bytes:
     """Return *plain* sealed with the newest key, to be stored as the object *identity*."""
     header = Header.fresh(kind, keys.newest)
-    return seal_under(header, keys.sealing_keys[keys.newest], repository_id, identity, plain)
+    return seal_under(header, keys.sealing_keys[header.key_number], repository_id, identity, plain)
 
 
 def seal_under(header: Header, key: bytes, repository_id: bytes, identity: bytes, plain: bytes) -> bytes:

@@ -59,14 +59,18 @@ class Wrapping:
     cost: Cost | None  # only for passphrases
     wrapped: bytes  # the keyring's secret, sealed: 48 bytes
     confirmed_at: datetime | None = None  # when somebody said that the recovery key is kept elsewhere
+    added_at: datetime | None = None  # as told by whoever added it; unknown in repositories of early releases
 
     @classmethod
-    def of(cls, secret: Secret, keyring_secret: bytes, repository_id: bytes, *, label: str, cost: Cost) -> "Wrapping":
-        """Return *keyring_secret* wrapped under *secret*."""
+    def of(
+        cls, secret: Secret, keyring_secret: bytes, repository_id: bytes, *, label: str, cost: Cost,
+        at: datetime | None = None,
+    ) -> "Wrapping":  # fmt: skip
+        """Return *keyring_secret* wrapped under *secret*, at the time *at*."""
         id, kind, salt = os.urandom(16).hex(), kind_of(secret), os.urandom(32)
         blank = cls(id, kind, label, salt, cost if kind is WrappingKind.PASSPHRASE else None, b"")
         sealed = AESGCM(blank._key(secret)).encrypt(_NONCE, keyring_secret, blank._bound_to(repository_id))
-        return cls(id, kind, label, salt, blank.cost, sealed)
+        return cls(id, kind, label, salt, blank.cost, sealed, added_at=at)
 
     def unwrap(self, secret: Secret, repository_id: bytes) -> bytes | None:
         """Return the keyring's secret, or None if *secret* is not the right one.
@@ -90,7 +94,9 @@ class Wrapping:
 
     def encode(self) -> dict[str, object]:
         """Return the wrapping as it stands in the keyring's clear part."""
+        added = {"added_at": self.added_at.isoformat()} if self.added_at else {}
         return {
+            **added,
             "id": self.id,
             "kind": self.kind.value,
             "label": self.label,
@@ -103,7 +109,7 @@ class Wrapping:
     @classmethod
     def decode(cls, fields: dict[str, Any]) -> "Wrapping":
         """Read one.  Raises KeyError, TypeError or ValueError if it is none."""
-        cost, confirmed = fields["cost"], fields["confirmed_at"]
+        cost, confirmed, added = fields["cost"], fields["confirmed_at"], fields.get("added_at")
         return cls(
             fields["id"],
             WrappingKind(fields["kind"]),
@@ -112,6 +118,7 @@ class Wrapping:
             Cost(**cost) if cost else None,
             bytes.fromhex(fields["wrapped"]),
             datetime.fromisoformat(confirmed) if confirmed else None,
+            datetime.fromisoformat(added) if added else None,
         )
 
 
