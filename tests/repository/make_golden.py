@@ -73,7 +73,28 @@ def erased(repository: Repository) -> Promised:
     return promised | save(repository, "project-b", disk(7))
 
 
-GOLDEN: dict[str, Callable[[Repository], Promised]] = {"keys": keys, "erased": erased}
+def collected(repository: Repository) -> Promised:
+    """After two collections: packs that nobody needed are gone, one that was mostly garbage was rewritten."""
+    repository.keyring.add_wrapping(Passphrase(WORDS), label="words", cost=CHEAP, at=AT)
+    repository.keyring.add_wrapping(RECOVERY, label="paper", at=AT)
+    changing = disk(8)
+    first = save(repository, "project-a", changing, disk(9))
+    changing.write_at(0, random.Random(10).randbytes(16_000))
+    promised = save(repository, "project-a", changing, parent=next(iter(first)))
+    repository.delete(list(first))
+    gone = save(repository, "project-b", disk(11))
+    promised |= save(repository, "project-b", disk(12))
+    repository.delete(list(gone))
+    before = {name for name, _ in repository._store.list("packs/")}
+    for _ in range(2):
+        repository.collect()
+    after = {name for name, _ in repository._store.list("packs/")}
+    assert before - after, "packs were removed"
+    assert after - before, "a pack was rewritten"
+    return promised | save(repository, "project-a", changing, parent=next(iter(promised)))
+
+
+GOLDEN: dict[str, Callable[[Repository], Promised]] = {"keys": keys, "erased": erased, "collected": collected}
 
 
 def make(name: str, folder: Path) -> None:

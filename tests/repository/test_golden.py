@@ -70,7 +70,7 @@ def _restored(store: Path, secret: Secret, folder: Path) -> dict[str, bytes]:
 
 
 def test_there_are_golden_repositories_and_they_are_small() -> None:
-    assert {path.name for path in GOLDEN} >= {"format-1", "format-1-keys", "format-1-erased"}
+    assert {path.name for path in GOLDEN} >= {"format-1", "format-1-keys", "format-1-erased", "format-1-collected"}
     for golden in GOLDEN:
         assert sum(path.stat().st_size for path in golden.rglob("*") if path.is_file()) < 300_000, golden.name
 
