@@ -58,6 +58,40 @@ def test_a_name_that_is_stored_often_has_all_its_places(tmp_path: Path) -> None:
     assert places == run.find(one.name)
 
 
+@pytest.mark.parametrize("count", [0, 1, 52, 53, 5000, 40_000])
+def test_names_looked_up_together_have_the_places_they_have_alone(tmp_path: Path, count: int) -> None:
+    """Dense and sparse batches, names that are there, that are not, that are stored often, and that crowd together."""
+    source = random.Random(count)
+    everything = hints(count)
+    often = Hint(b"\x70" * 32, everything[0].place) if everything else None
+    if often is not None:
+        everything += [often._replace(place=often.place._replace(offset=at)) for at in range(48, 178)]
+        everything += [Hint(bytes(20) + n.to_bytes(12, "big"), often.place) for n in range(300)]
+    run = run_of(tmp_path, everything)
+    known = sorted({hint.name for hint in everything})
+    for size in (1, 7, 300, 20_000):
+        some = source.sample(known, min(size, len(known))) + [source.randbytes(32) for _ in range(size // 3)]
+        some += [b"\x70" * 32, bytes(32), b"\xff" * 32]
+        names = sorted(set(some))
+        assert [(name, place) for name in names for place in run.find(name)] == list(run.find_many(names))
+
+
+def test_a_sorted_batch_reads_most_blocks_once(tmp_path: Path) -> None:
+    found = hints(60_000)
+    run = run_of(tmp_path, found)
+    reads: list[int] = []
+    really = run._read_anew
+
+    def counted(at: int):  # type: ignore[no-untyped-def]
+        reads.append(at)
+        return really(at)
+
+    run._read_anew = counted  # type: ignore[method-assign]
+    names = sorted(hint.name for hint in random.Random(5).sample(found, 3000))
+    assert len(list(run.find_many(names))) == 3000
+    assert len(reads) < 1.3 * len(set(reads))
+
+
 def test_a_million_names_are_looked_up_without_being_loaded(tmp_path: Path) -> None:
     """Three reads of 4 KiB for each look-up, and no memory that grows with the index."""
     count = 1_000_000

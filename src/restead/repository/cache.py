@@ -34,6 +34,11 @@ class IndexCache:
         """Return the places known for *name*, newest run first.  Raises BrokenRun."""
         return [place for run in reversed(self._runs) for place in run.find(name)]
 
+    def find_many(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, Place]]:
+        """Yield all places known for the sorted *names*, newest run first.  Raises BrokenRun."""
+        for run in reversed(self._runs):
+            yield from run.find_many(names)
+
     def records(self) -> Iterator[bytes]:
         """Yield all entries, encoded, sorted by name.  Raises BrokenRun."""
         return heapq.merge(*(run.records() for run in self._runs))

@@ -6,7 +6,7 @@ Lost runs are made again from the packs' tables of contents.  docs/format.md des
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +88,16 @@ class Index:
             self._cache.clear()
             self.refresh()
             return self._cache.find(name)
+
+    def find_many(self, names: Iterable[bytes]) -> list[tuple[bytes, Place]]:
+        """Return all places known for these names, together: many in one pass cost a fraction of as many `find`."""
+        wanted = sorted(set(names))
+        try:
+            return list(self._cache.find_many(wanted))
+        except BrokenRun:
+            self._cache.clear()
+            self.refresh()
+            return list(self._cache.find_many(wanted))
 
     def refresh(self) -> None:
         """Know what the store's index objects say now.  Raises Damaged, naming the object."""

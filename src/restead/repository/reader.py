@@ -3,7 +3,7 @@
 Nothing leaves this file that is not exactly what was named.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -108,6 +108,14 @@ class Reader:
         why = f"{', '.join(gone)} is missing" if gone else "no pack holds it"
         raise Damaged(f"{kind.name.lower()} {name.hex()} is lost: {why}")
 
+    def places(self, names: Iterable[bytes]) -> dict[bytes, Place]:
+        """Return where these things are stored, as far as the index knows it now; `place` looks harder for the rest."""
+        found: dict[bytes, Place] = {}
+        for name, place in self._index.find_many(names):
+            if place.pack not in self._gone:
+                found.setdefault(name, place)
+        return found
+
     def miss(self, pack: bytes) -> None:
         """Remember that the store does not have this pack."""
         self._gone.add(pack)
@@ -152,16 +160,19 @@ class Fetcher:
         """
         bad: list[tuple[Damaged, Wanted]] = []
         while wanted:
-            found = [(place, chunk) for chunk in wanted if (place := self._place(chunk, bad)) is not None]
+            known = self._reader.places(chunk.name for chunk in wanted)
+            found = [(place, chunk) for chunk in wanted if (place := self._place(chunk, known, bad)) is not None]
             found.sort(key=lambda pair: pair[0][:2])
             wanted = [chunk for group in self._groups(found) for chunk in self._fetch(group, bad, unpack)]
         if bad:
             ranges = sorted((chunk.offset, len(chunk.view)) for _, chunk in bad)
             raise Damaged(bad[0][0].message, ranges=ranges, detail=bad[0][0].detail) from bad[0][0]
 
-    def _place(self, chunk: Wanted, bad: list[tuple[Damaged, Wanted]]) -> Place | None:
+    def _place(
+        self, chunk: Wanted, known: Mapping[bytes, Place], bad: list[tuple[Damaged, Wanted]]
+    ) -> Place | None:
         try:
-            place = self._reader.place(Kind.CHUNK, chunk.name)
+            place = known.get(chunk.name) or self._reader.place(Kind.CHUNK, chunk.name)
             if not place.sensible(self._limit) or place.plain != len(chunk.view):
                 what = self._reader.what(place, Kind.CHUNK, chunk.name)
                 raise Damaged(f"{what} would hold {place.plain} bytes, expected {len(chunk.view)}")

@@ -96,16 +96,52 @@ class Run:
             at += 1  # a name with many places may go on in the next block
         return found
 
+    def find_many(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Place]]:
+        """Yield every place that the run knows for each of the sorted *names*.  Raises BrokenRun.
+
+        Where one name was found the next one is near: its block is guessed from there, and mostly read once.
+        """
+        at, last, body = -1, b"", b""  # the block that the last name was looked up in, and its last name
+        low = here = 0
+        for name in names:
+            if name > last or at < 0:
+                at = self._next_block(name, low, last)
+                if at >= self._blocks:
+                    return
+                block = self._read(at)
+                body, last, low, here = block.body, block.name(block.count - 1), at + 1, 0
+            if (found := body.find(name, here)) >= 0:
+                here = found
+                if (here - 2) % ENTRY_SIZE or name == last:
+                    yield from ((name, place) for place in self.find(name))  # goes on in the next block, perhaps
+                    continue
+                while body.startswith(name, here):
+                    yield name, Hint.decode(body[here : here + ENTRY_SIZE]).place
+                    here += ENTRY_SIZE
+
+    def _next_block(self, name: bytes, low: int, below: bytes) -> int:
+        """Return the first block from *low* on whose last name is not below *name*; *below* is the name before it."""
+        base = _number(below) if below else 0
+        guess = low + (_number(name) - base) * (self._blocks - low) // max(_SPAN - base, 1)
+        if low <= guess < self._blocks:
+            block = self._read(guess)
+            if block.name(0) < name <= block.name(block.count - 1):
+                return guess
+        return self._first_block(name, low, base)
+
     def records(self) -> Iterator[bytes]:
         """Yield all encoded entries in order.  Raises BrokenRun."""
         for at in range(self._blocks):
             block = self._read_anew(at)
             yield from map(block.record, range(block.count))
 
-    def _first_block(self, name: bytes) -> int:
-        """Return the first block whose last name is not below *name*; the number of blocks if there is none."""
-        low, high = 0, self._blocks  # the answer is in low..high
-        wanted, below, above = _number(name), 0, _SPAN  # the names around low..high, as fractions of all names
+    def _first_block(self, name: bytes, low: int = 0, below: int = 0) -> int:
+        """Return the first block whose last name is not below *name*; the number of blocks if there is none.
+
+        It is not before *low*; *below*: the number of the last name before that.
+        """
+        high = self._blocks  # the answer is in low..high
+        wanted, above = _number(name), _SPAN  # the names around low..high, as fractions of all names
         for attempt in range(2 * self._blocks.bit_length() + 2):
             if low >= high:
                 break
@@ -140,19 +176,19 @@ class Run:
 class _Block:
     """The entries of one block, cut out only when they are asked for."""
 
-    __slots__ = ("_body", "count")
+    __slots__ = ("body", "count")
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self.body = body
         self.count = int.from_bytes(body[:2], "big")  # at least one
 
     def record(self, at: int) -> bytes:
         start = 2 + at * ENTRY_SIZE
-        return self._body[start : start + ENTRY_SIZE]
+        return self.body[start : start + ENTRY_SIZE]
 
     def name(self, at: int) -> bytes:
         start = 2 + at * ENTRY_SIZE
-        return self._body[start : start + NAME_SIZE]
+        return self.body[start : start + NAME_SIZE]
 
 
 def _number(name: bytes) -> int:
