@@ -290,6 +290,23 @@ def test_space_is_reserved_for_what_will_be_written_and_given_back_where_it_beca
     assert target.punched == [(8 * CHUNK, 2 * CHUNK), (20 * CHUNK, 400)]
 
 
+def test_a_new_disk_allocates_what_it_will_hold_before_the_first_write(house: House) -> None:
+    """In few steps, also where data goes on from one unit of work to the next; and nothing for zeroes."""
+    data = b"x" * (200 * CHUNK) + bytes(5 * CHUNK) + b"y" * (CHUNK + 100)
+    backup = house.save(MemoryDisk.of(data))
+
+    class NewDisk(SimDisk):
+        def reserve(self, offset: int, length: int) -> None:
+            assert self.written == []
+            super().reserve(offset, length)
+
+    target = NewDisk(bytes(len(data)))
+    with house.repository.session(PROJECT, label="r", reads=[backup]) as session:
+        session.restore(backup, target, target_is_new=True)
+    assert target.reserved == [(0, 200 * CHUNK), (205 * CHUNK, CHUNK + 100)]
+    assert target.data == data
+
+
 def test_a_check_that_raises_stops_before_the_next_write(house: House) -> None:
     backup = house.save(MemoryDisk.of(DATA))
 

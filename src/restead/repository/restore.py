@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from restead.domain.errors import Code, Damaged, InvalidRequest
-from restead.ports import BlockTarget
+from restead.ports import BlockTarget, KeepsSpace
 from restead.repository.backup import covering
 from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO
@@ -99,12 +99,26 @@ class Restoring:
                 f"the target holds {self._target.size} bytes, the backup needs {self._root.size}",
                 code=Code.TARGET_TOO_SMALL,
             )
-        plan = plan_restore(tree, self._root, self._target.size, self._reader.portion)
-        work_together(self._threads, plan, self._restore_units)
+        self._reserve(tree)
+        work_together(self._threads, self._plan(tree), self._restore_units)
         self._check()
         self._target.flush()
         self._prove(root_name)
         return self._report.sum()
+
+    def _plan(self, tree: Tree) -> Iterator[Work]:
+        return plan_restore(tree, self._root, self._target.size, self._reader.portion)
+
+    def _reserve(self, tree: Tree) -> None:
+        """Let a new target allocate what it will need: in few large steps, which writes need not wait for.
+
+        Raises Unavailable: there is no space.
+        """
+        if not self._new or not isinstance(self._target, KeepsSpace):
+            return
+        for offset, length in _stretches(self._plan(tree), self._root.chunk_size):
+            self._check()
+            self._target.reserve(offset, length)
 
     def _restore_units(self, thread: int, works: Iterator[Work]) -> None:
         chunk, reader = self._root.chunk_size, self._reader
@@ -175,6 +189,22 @@ def _runs(work: Work, chunk: int) -> Iterator[tuple[int, int, bool]]:
         if at == len(zeroes) or zeroes[at] != zeroes[start]:
             yield start * chunk, min(at * chunk, work.length), zeroes[start]
             start = at
+
+
+def _stretches(works: Iterator[Work], chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of what is not zero, neighbours together."""
+    at = end = 0
+    for work in works:
+        for start, stop, zero in _runs(work, chunk) if work.names else ():
+            if zero:
+                continue
+            if work.offset + start != end:
+                if end > at:
+                    yield at, end - at
+                at = work.offset + start
+            end = work.offset + stop
+    if end > at:
+        yield at, end - at
 
 
 def _wanted(work: Work, start: int, end: int, chunk: int, unit: Aligned) -> Iterator[Wanted]:
