@@ -39,4 +39,4 @@ def store_in(bucket: Bucket, *, endpoint: str = "", prefix: str = "", retries: i
 def one_writer(store: S3Blobs, folder: Path, *, id: str = "me", host: str = "here") -> OneWriter:
     """What the service makes of such a store: this data folder's way to it."""
     folder.mkdir(exist_ok=True)
-    return OneWriter(store, "s3://backups", Writer(id, host, str(folder)), folder / "writer.lock", settling=0.05)
+    return OneWriter(store, "s3://backups", Writer(id, host, folder.name), folder / "writer.lock", settling=0.05)

@@ -1,6 +1,5 @@
 """The service with its repository in OpenStack Swift, by its S3 door: from a backup to a machine that takes over."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,9 +64,8 @@ def test_a_server_is_protected_brought_back_and_moved(bucket: Bucket, tmp_path: 
     assert f"data folder {second.data} on host" in first.run("key", "export").stderr
 
     assert backup["id"] in second.restead("repository", "adopt")
-    rows = [json.loads(line) for line in second.restead("repository", "list", "--json").splitlines()]
-    ids = {role: row["disk"] for row in rows for role in disks if row["role"] == role}
-    _add_server(second, disks, ids)
+    volumes = backup["extend_info"]["volume_backups"]
+    _add_server(second, disks, {each["source_volume_name"]: each["source_volume_id"] for each in volumes})
     _destroy(disks)
     with service(second) as running:
         assert running.wait_for_restore(running.begin_restore(backup["id"]))["status"] == "success"

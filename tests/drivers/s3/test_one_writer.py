@@ -71,7 +71,7 @@ def test_swift_is_found_out_and_its_only_writer_is_named(swift_bucket: Bucket, k
     one = one_writer(store, tmp_path / "one")
     assert one.writer() is None  # nobody has written yet
     assert one.put("log/1", b"x") is True
-    assert one.writer() == Writer("me", "here", str(tmp_path / "one"))
+    assert one.writer() == Writer("me", "here", "one")
     assert one.check() is True
     assert [name for name, _ in one.list("")] == ["log/1"]
     assert {name for name, _ in store.list("")} == {"log/1", "writers/1"}
