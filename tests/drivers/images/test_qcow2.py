@@ -326,6 +326,17 @@ def test_what_is_zeroed_is_given_back(cloud: ImagesCloud) -> None:
     qemu_img("check", "-q", "-f", "qcow2", str(cloud.path_of(server)))
 
 
+def test_what_somebody_else_may_have_written_meanwhile_is_not_known(cloud: ImagesCloud) -> None:
+    """Whoever opens the image without asking for locks may write where nobody looks any more."""
+    server = cloud.make([SIZE])
+    with target_of(cloud, server) as target:
+        assert isinstance(target, TracksChanges)
+        target.write_at(0, b"x")
+        assert target.generation()
+        with cloud.path_of(server).open("r+b"):
+            assert target.generation() == ""
+
+
 def test_bitmaps_are_kept(cloud: ImagesCloud) -> None:
     """They are stored when the image is closed, and are no reason to believe that nobody has written meanwhile."""
     server = cloud.make([SIZE])

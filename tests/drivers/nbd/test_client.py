@@ -403,7 +403,7 @@ def test_an_answer_that_does_not_come_is_an_error_and_the_buffer_is_left_alone()
         with pytest.raises(Unavailable, match=r"read of 100 bytes at 0: no answer within 0.2 s"):
             client.read_into(0, memoryview(buffer))
         server, asked = late[0]
-        with pytest.raises(BrokenPipeError):
+        with pytest.raises(OSError, match=r"Broken pipe|Bad file descriptor"):  # as fast as the server notices
             server.data(asked.cookie, 0, b"\xff" * 100)
         assert buffer == bytes(100)
 
