@@ -78,7 +78,7 @@ class Steward:
                 target, newest, description=description, label=BEFORE, keep=safety, hint=hint
             )
             session.check_wanted(survey, target)
-            session.reserve(survey, target)
+            session.reserve(survey, survey.wanted, target)
             if safety:
                 session.commit([survey], pins=[newest])
             session.rewrite(survey, newest, target, expect=True)

@@ -60,7 +60,7 @@ class TestPlan:
         body = front.restore_body(front.backup_of(server), server, power_on=False, compare=True)
         plan = front.post("/restores/plan", body).json["plan"]
         assert plan["server_actions"] == []
-        exact = {"kept", "to_write", "to_zero", "to_save"}
+        exact = {"kept", "to_write", "to_zero", "to_save", "damaged"}
         assert [exact & set(volume) for volume in plan["volumes"]] == [exact, set()]
         assert [plan["volumes"][0][name] for name in ("kept", "to_write", "to_zero", "to_save")] == [
             19 * MIB, MIB, 0, 4096,
@@ -73,7 +73,7 @@ class TestPlan:
         backup = front.backup_of(server)
         cases: list[tuple[dict[str, Any], int, str]] = [
             ({"targets": {"server_id": server.id, "volumes": []}}, 400, "CSBS.9001"),
-            ({"salvage": True}, 400, "CSBS.9001"),
+            ({"salvage": "true"}, 400, "CSBS.9001"),
             ({"compare": "true"}, 400, "CSBS.9001"),
             ({"checkpoint_item_id": "nothing"}, 404, "CSBS.3001"),
         ]

@@ -161,17 +161,10 @@ def test_an_extension_that_is_null_was_not_sent(front: Front) -> None:
     assert set(answer.json["restore"]["parameters"]) == {"checkpoint_item_id", "power_on", "targets"}
 
 
-def test_what_is_not_supported_yet_is_refused_by_name(front: Front) -> None:
-    server = front.server()
-    answer = front.post("/restores", front.restore_body(front.backup_of(server), server, salvage=True))
-    assert (answer.status, answer.code) == (400, "CSBS.9001")
-    assert answer.message == "restore.parameters.salvage: true is not supported yet"
-
-
 def test_the_extensions_of_a_restore_reach_the_service_and_are_echoed(front: Front) -> None:
     """One disk of two, nothing kept for undoing, everything read back."""
     server = front.server()
-    sent = {"allow_partial": True, "safety": False, "salvage": False, "verify": "readback"}
+    sent = {"allow_partial": True, "safety": False, "salvage": True, "verify": "readback"}
     body = front.restore_body(front.backup_of(server), server, **sent)
     del body["restore"]["parameters"]["targets"]["volumes"][1]
     answer = front.post("/restores", body).json["restore"]

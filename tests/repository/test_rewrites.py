@@ -283,7 +283,7 @@ def test_space_is_reserved_for_what_will_be_written_and_given_back_where_it_beca
     target = SimDisk(bytes(8 * CHUNK) + DATA[8 * CHUNK :] + b"tail" * 100)
     with house.repository.session(PROJECT, label="r", reads=[backup]) as session:
         survey = session.survey(target, backup, description=ABOUT)
-        session.reserve(survey, target)
+        session.reserve(survey, backup, target)
         assert target.reserved == [(0, 6 * CHUNK)]
         session.rewrite(survey, backup, target, expect=True)
         session.release(survey, backup, target)

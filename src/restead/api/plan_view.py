@@ -9,7 +9,7 @@ from restead.domain.restore import PlanReport, VolumePlan
 
 
 class PlanVolumeView(TypedDict):
-    """What would be done to one disk, in bytes; the last four only if disks were compared."""
+    """What would be done to one disk, in bytes; the last five only if disks were compared."""
 
     backup_id: str
     volume_id: str
@@ -20,6 +20,7 @@ class PlanVolumeView(TypedDict):
     to_write: NotRequired[Whole]
     to_zero: NotRequired[Whole]
     to_save: NotRequired[Whole]
+    damaged: NotRequired[list[list[Whole]]]
 
 
 class PlanView(TypedDict):
@@ -57,4 +58,6 @@ def _volume(volume: VolumePlan) -> PlanVolumeView:
         exact = getattr(volume, name)
         if exact is not None:
             found[name] = exact
+    if volume.damaged is not None:
+        found["damaged"] = [[offset, length] for offset, length in volume.damaged]
     return found

@@ -275,8 +275,6 @@ def restore_action(body: bytes) -> RestoreAction:
 
 def _restore_request(restore: RestoreShape, default_target: str) -> RestoreRequest:
     parameters = restore.parameters
-    if parameters.salvage is True:
-        raise InvalidRequest("restore.parameters.salvage: true is not supported yet")
     mappings = _mappings(parameters.targets.volumes)
     check_provider(restore.provider_id)
     sent = ((name, getattr(parameters, name)) for name in ("allow_partial", "safety", "salvage", "verify"))

@@ -162,12 +162,14 @@ def _server_status(restore: Restore) -> str:
 
 
 def _reasons(restore: Restore) -> dict[str, str]:
-    """Return why, for each target that failed and for no other."""
+    """Return why, for each target that failed, or of which something is lost, and for no other."""
     otherwise = restore.failure.message if restore.failure else "it was not restored"
     reasons = {_server_key(restore): restore.server_reason} if restore.server_reason else {}
     for volume in restore.volumes:
         if _STATUS[volume.outcome] == "error":
             reasons[_volume_key(volume)] = volume.reason or otherwise
+        elif volume.outcome is VolumeOutcome.RESTORED and volume.lost:
+            reasons[_volume_key(volume)] = volume.reason
     return reasons
 
 

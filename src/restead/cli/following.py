@@ -48,6 +48,10 @@ def tell_end(restore: Json) -> None:
             f"{size(stats['zeroed'])} zeroed, {size(stats['kept'])} right already, "
             f"{size(stats['verified'])} proven{_took(restore)}"
         )
+        if lost_bytes(restore):
+            lost = size(lost_bytes(restore))
+            say(f"{lost} of the backup were lost in the repository and are ZEROES on the disks now:")
+            _tell_ranges(restore, "are zeroes, because the backup's are lost")
         if restore["safety_checkpoint_id"] and stats["written"] + stats["zeroed"]:
             say(f"what was overwritten is kept; bring it back with: restead restores undo {restore['id']}")
         return
@@ -58,9 +62,20 @@ def tell_end(restore: Json) -> None:
             say(f"  {part.rpartition('#')[2]}: {reason}")
     for volume in restore["volumes"]:
         say(f"  disk {volume['volume_id']}: {volume['outcome']}")
+    _tell_ranges(restore, "are not what they should be")
+
+
+def lost_bytes(restore: Json) -> int:
+    """Return how many bytes of a restore that succeeded are zeroes because they were lost in the repository."""
+    if restore["status"] != "success":
+        return 0
+    return sum(length for volume in restore["volumes"] for _, length in volume["ranges"])
+
+
+def _tell_ranges(restore: Json, what: str) -> None:
     for volume in restore["volumes"]:
         for offset, length in volume["ranges"]:
-            say(f"  disk {volume['volume_id']}: bytes {offset} to {offset + length} are not what they should be")
+            say(f"  disk {volume['volume_id']}: bytes {offset} to {offset + length} {what}")
 
 
 def _took(restore: Json) -> str:

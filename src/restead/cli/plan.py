@@ -23,6 +23,10 @@ def show_plan(plan: Json, names: Mapping[str, str], *, compare: bool) -> None:
         for each in volumes
     ]  # fmt: skip
     table(headings, rows)
+    for each in volumes:
+        for offset, length in each.get("damaged", ()):
+            say(f"disk {names.get(each['volume_id'], each['volume_id'])}: bytes {offset} to {offset + length} are lost "
+                "in the repository: refused, or zeroes with --salvage")  # fmt: skip
     if compare and not exact:
         say("the server runs: its disks can be compared when it is stopped")
     for each in volumes:

@@ -12,7 +12,7 @@ from rich.text import Text
 from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
-from restead.cli.following import follow, tell_end
+from restead.cli.following import follow, lost_bytes, tell_end
 from restead.cli.plan import show_plan
 from restead.cli.show import count_of, print_json, size, when
 from restead.cli.wiring import Exit, Json, NoWait, PowerOn, agree, over_http, say, stderr
@@ -86,6 +86,9 @@ def restore(
     no_safety: Annotated[
         bool, typer.Option("--no-safety", help="Do not keep what is overwritten: no rolling back, no undo.")
     ] = False,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="What is lost in the repository becomes zeroes; 1 if anything was.")
+    ] = False,
     verify: Annotated[
         Verify, typer.Option(help="stream: prove every byte on its way; readback: also read the disks again.")
     ] = Verify.STREAM,
@@ -104,7 +107,7 @@ def restore(
     if compare and not plan:
         raise typer.BadParameter("--compare goes with --plan")
     request = _request(client, backup, to, map or [], only or [], power_on)
-    request.extensions.update(_extensions(no_safety=no_safety, verify=verify, compare=compare))
+    request.extensions.update(_extensions(no_safety=no_safety, salvage=salvage, verify=verify, compare=compare))
     if print_request:
         print(dumps(request.body, indent=2, ensure_ascii=False))
         return
@@ -123,7 +126,7 @@ def restore(
     else:
         tell_end(found)
         print(found["id"])
-    if found["status"] == "fail":
+    if found["status"] == "fail" or lost_bytes(found):
         raise typer.Exit(Exit.FAILED)
 
 
@@ -147,10 +150,10 @@ def _request(
     return _Request(backup, server, tuple(pairs), running if power_on is None else power_on, extensions)
 
 
-def _extensions(*, no_safety: bool, verify: Verify, compare: bool) -> Body:
+def _extensions(*, no_safety: bool, salvage: bool, verify: Verify, compare: bool) -> Body:
     """The parameters that are not as they are if nobody says anything."""
-    every = {"safety": (False, no_safety), "verify": (verify.value, verify is not Verify.STREAM),
-             "compare": (True, compare)}  # fmt: skip
+    every = {"safety": (False, no_safety), "salvage": (True, salvage),
+             "verify": (verify.value, verify is not Verify.STREAM), "compare": (True, compare)}  # fmt: skip
     return {name: value for name, (value, said) in every.items() if said}
 
 
@@ -221,6 +224,8 @@ def _show(request: _Request, plan: Body) -> None:
         about += f"; the backup is of {size(planned['size'])}, the last {size(tail)} are zeroed" if tail else ""
         stderr.print(Text(f"    {source['source_volume_name']} → {disk['name']}", "bold"), Text(about, "dim"))
     say(_power(server, after=request.power_on))
+    if "salvage" in request.extensions:
+        say("what of the backup is lost in the repository becomes ZEROES on the disks; its ranges are told at the end")
     if "safety" in request.extensions:
         say("what stands there now is NOT kept: this cannot be rolled back or undone")
 

@@ -8,7 +8,7 @@ import typer
 from restead.cli import find
 from restead.cli.client import Client
 from restead.cli.client import Json as Body
-from restead.cli.following import follow, tell_end
+from restead.cli.following import follow, lost_bytes, tell_end
 from restead.cli.restore_actions import RestoreId, cancel, throttle, undo
 from restead.cli.show import facts, print_json, size, table, when
 from restead.cli.wiring import Exit, Json, group, over_http
@@ -94,5 +94,5 @@ def watch(client: Client, restore: RestoreId, json: Json = False) -> None:
         print_json({"restore": found})
     else:
         tell_end(found)
-    if found["status"] == "fail":
+    if found["status"] == "fail" or lost_bytes(found):
         raise typer.Exit(Exit.FAILED)

@@ -55,6 +55,11 @@ class RestoreRequest:
         return ("safety", False) not in self.extensions
 
     @property
+    def salvage(self) -> bool:
+        """Whether what is lost in the repository becomes zeroes, instead of the restore being refused."""
+        return ("salvage", True) in self.extensions
+
+    @property
     def readback(self) -> bool:
         """Whether every disk is read again, past all caches, before the restore is a success."""
         return ("verify", "readback") in self.extensions
@@ -102,6 +107,7 @@ class Comparison:
     to_write: int
     to_zero: int
     to_save: int  # of what is overwritten: what the repository does not know yet
+    damaged: tuple[tuple[int, int], ...] = ()  # (offset, length) of what is wanted and lost: zeroes, in a salvage
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,7 @@ class VolumePlan:
     to_write: int | None = None
     to_zero: int | None = None
     to_save: int | None = None
+    damaged: tuple[tuple[int, int], ...] | None = None  # (offset, length) of what is needed and lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,7 @@ class VolumeRestore:
     progress: int = 0
     reason: str = ""
     mark: int = 0  # bytes: up to there everything is as wanted, and flushed
+    lost: tuple[tuple[int, int], ...] = ()  # (offset, length) of the backup that are lost: a salvage zeroes them
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,15 @@ def mark(tx: Transaction, id: RestoreId, ordinal: int, offset: int) -> None:
     )
 
 
+def give_up(tx: Transaction, id: RestoreId, ordinal: int, lost: Sequence[tuple[int, int]]) -> None:
+    """Note what of a target disk becomes zeroes because it is lost in the repository."""
+    tx.connection.execute(
+        restore_volumes.update()
+        .where(restore_volumes.c.restore_id == id, restore_volumes.c.ordinal == ordinal)
+        .values(lost=[list(each) for each in lost])
+    )
+
+
 def note(tx: Transaction, id: RestoreId, ordinal: int, reason: str) -> None:
     """Say of one target disk why it is the way it is."""
     tx.connection.execute(
@@ -231,6 +240,7 @@ def _volume(row: sa.Row[Any]) -> VolumeRestore:
         progress=row.progress,
         reason=row.reason,
         mark=row.mark,
+        lost=tuple((offset, length) for offset, length in row.lost),
     )
 
 

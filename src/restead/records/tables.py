@@ -130,7 +130,7 @@ restore_volumes = sa.Table(
     sa.Column("restore_id", sa.Text, sa.ForeignKey("restores.id"), primary_key=True),
     sa.Column("ordinal", sa.Integer, primary_key=True),
     _text("volume_backup_id"), _text("volume_id"), _bytes("size"), _bytes("target_size"), _text("outcome"),
-    _json("ranges"), _number("progress"), _text("reason"), _bytes("mark"),
+    _json("ranges"), _number("progress"), _text("reason"), _bytes("mark"), _json("lost"),
 )  # fmt: skip
 
 known_disks = sa.Table(

@@ -43,6 +43,7 @@ Everything may run at the same time, from several processes and hosts.  Why that
 
 from restead.repository.backup import Saved
 from restead.repository.erase import Erasing, Lost
+from restead.repository.holes import Holed
 from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret, Wrapping, WrappingKind
 from restead.repository.log import ManifestEntry, Phase, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
@@ -55,7 +56,7 @@ from restead.repository.session import Session
 from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "KeyFile", "Keyring", "Lost", "Manifest",
-    "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten", "Saved",
-    "Secret", "Session", "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
+    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "Holed", "KeyFile", "Keyring", "Lost",
+    "Manifest", "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten",
+    "Saved", "Secret", "Session", "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
 ]  # fmt: skip

@@ -2,13 +2,15 @@
 
 Threads draw units of 2 MiB in disk order.  Each reads its unit into its own aligned buffer, finds zeroes, names the
 other chunks, and seals those that are new into its own pack.  What is unchanged is recognised by the parent's
-name at the same place, what is known by the index; only new names cost more than a hash.
+name at the same place, what is known by the index; only new names cost more than a hash.  What is known to be
+lost counts as new wherever it is met, and so comes back for every backup that needs it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from restead.domain.errors import Damaged
 from restead.domain.extent import Extent
 from restead.ports import BlockSource
 from restead.repository.buffers import BUFFERS, Aligned
@@ -124,12 +126,24 @@ class Saving:
 
     def _inherits(self, level: int, index: int, name: bytes) -> bool:
         """Tell whether a page is surely stored, because the parent has it at the same place."""
-        return self._parent is not None and self._parent.name_at(level, index) == name
+        if self._parent is None or name in self._studio.known.lost:
+            return False
+        try:
+            return self._parent.name_at(level, index) == name
+        except Damaged:  # by now it is known to be lost: it is stored again when it is met
+            return False
+
+    def _inherited(self, page: int) -> bytes:
+        """Return the names of a leaf page's chunks in the parent; nothing if it has none, or lost them."""
+        try:
+            return b"" if self._parent is None else self._parent.leaf(page)
+        except Damaged:
+            return b""
 
     def _save_unit(self, thread: int, unit: Unit, buffer: Aligned) -> bytes:
         """Return the names of the unit's chunks; those that are new are in this thread's pack."""
         count = self._report.counts[thread]
-        inherited = b"" if self._parent is None else self._parent.leaf(unit.page)
+        inherited = self._inherited(unit.page)
         names = bytearray(unit.given or len(unit.wanted) * NAME_SIZE)
         for start, stop in _runs(unit.wanted):
             length = self._length(unit.first + start, unit.first + stop)
@@ -148,7 +162,8 @@ class Saving:
     def _save_chunk(self, thread: int, data: memoryview, inherited: bytes) -> bytes:
         name = self._studio.names.chunk(data)
         count = self._report.counts[thread]
-        if name != inherited and self._keeper.store(thread, Kind.CHUNK, name, data):
+        surely = name == inherited and name not in self._studio.known.lost
+        if not surely and self._keeper.store(thread, Kind.CHUNK, name, data):
             count.new += len(data)
         else:
             count.deduplicated += len(data)

@@ -5,11 +5,15 @@ different sizes; behind the end of either there are zeroes.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from restead.domain.errors import Damaged
 from restead.repository.ahead import ahead_of
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.tree import FANOUT, Tree
+
+_UNKNOWN = b"\xff" * NAME_SIZE  # of what nobody can tell any more: like no other name
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +35,61 @@ class Unlike:
 
 
 def difference(have: Tree, want: Tree) -> Iterator[Same | Unlike]:
-    """Yield all of both trees, in disk order.  Raises Damaged if a page that is needed is lost."""
+    """Yield all of both trees, in disk order.  Raises Damaged if a page of *want* that is needed is lost.
+
+    Where a page of *have* is lost, everything is taken to differ.
+    """
     levels = max(have.levels, want.levels)
     if levels:
         yield from _compare(have, want, levels - 1, 0)
 
 
+def damage(have: Tree, want: Tree) -> Iterator[Damaged]:
+    """Yield for each page of *want* that is needed and lost what is wrong; what is below it is not looked at."""
+    levels = max(have.levels, want.levels)
+    if levels:
+        yield from _damage(have, want, levels - 1, 0)
+
+
+def lost_pages(tree: Tree) -> Iterator[Damaged]:
+    """Yield for each page that is lost what is wrong; what is below it is not looked at."""
+    if tree.levels:
+        yield from _damage(None, tree, tree.levels - 1, 0)
+
+
+def _damage(have: Tree | None, want: Tree, level: int, index: int) -> Iterator[Damaged]:
+    one = None if have is None else _present(have, level, index)
+    other = _name(want, level, index)
+    if (one is not None and one == other) or other == ZERO:
+        return
+    try:
+        want.look(level, index)
+    except Damaged as error:
+        yield error
+        return
+    width = -(-want.root.chunks // FANOUT**level)
+    for child in range(index * FANOUT, min((index + 1) * FANOUT, width)) if level else ():
+        yield from _damage(have, want, level - 1, child)
+
+
 def _compare(have: Tree, want: Tree, level: int, index: int) -> Iterator[Same | Unlike]:
-    one, other = _name(have, level, index), _name(want, level, index)
+    one, other = _present(have, level, index), _name(want, level, index)
     if one is not None and one == other:
         yield Same(level, index, one)
     elif level == 0:
         whole = FANOUT * NAME_SIZE
-        yield Unlike(index, have.leaf(index).ljust(whole, b"\0"), want.leaf(index).ljust(whole, b"\0"))
+        yield Unlike(index, _present_leaf(have, index).ljust(whole, b"\0"), want.leaf(index).ljust(whole, b"\0"))
     else:
         width = -(-max(have.root.chunks, want.root.chunks) // FANOUT**level)
         children = range(index * FANOUT, min((index + 1) * FANOUT, width))
 
         def differs(child: int) -> bool:
-            one = _name(have, level - 1, child)
+            one = _present(have, level - 1, child)
             return one is None or one != _name(want, level - 1, child)
 
         def expect(child: int) -> None:
-            have.expect(level - 1, child)
+            with suppress(Damaged):  # nobody can tell any more what was there
+                have.expect(level - 1, child)
             want.expect(level - 1, child)
 
         for child in ahead_of(children, differs, expect, min(have.ahead, want.ahead)):
@@ -65,6 +101,20 @@ def _name(tree: Tree, level: int, index: int) -> bytes | None:
     if level >= tree.levels:
         return ZERO if index or tree.root.top == ZERO else None
     return tree.name_at(level, index) or ZERO
+
+
+def _present(have: Tree, level: int, index: int) -> bytes | None:
+    try:
+        return _name(have, level, index)
+    except Damaged:
+        return None
+
+
+def _present_leaf(have: Tree, index: int) -> bytes:
+    try:
+        return have.leaf(index)
+    except Damaged:
+        return _UNKNOWN * min(FANOUT, have.root.chunks - index * FANOUT)
 
 
 class Change:

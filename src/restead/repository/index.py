@@ -47,7 +47,8 @@ def decode_run(plain: bytes, what: str) -> Iterator[Hint]:
         yield Hint(name, Place(plain[at : at + _PACK], offset, length, size, Form(form)))
 
 
-def _pack_of(name: str) -> bytes:
+def pack_of(name: str) -> bytes:
+    """Return the digest that a pack is named by.  Raises Damaged if it is no such name."""
     digits = name.rpartition("/")[2]
     if len(digits) != 2 * _PACK or not set(digits) <= set("0123456789abcdef"):
         raise Damaged(f"{name} is no name of a pack: somebody else put it there")
@@ -78,7 +79,8 @@ class Index:
     def __init__(self, shelf: Shelf, folder: Path) -> None:
         self._shelf = shelf
         self._prefix = f"index/{shelf.tag}/"
-        self._cache = IndexCache(folder / shelf.repository_id.hex() / shelf.tag)
+        self.folder = folder / shelf.repository_id.hex() / shelf.tag  # of what this machine keeps of it
+        self._cache = IndexCache(self.folder)
 
     def find(self, name: bytes) -> list[Place]:
         """Return every place where *name* is said to be stored; nothing if none is known."""
@@ -153,12 +155,14 @@ class Index:
     def rebuild(self, packs: PackReader) -> None:
         """Store the entries of everything in every pack that is not in the index.  Memory: one index object.
 
-        Raises:
-            Damaged: a pack's table of contents does not open.
+        A pack whose table of contents does not open is passed over: what only it holds stays unknown.
         """
         missing: list[Hint] = []
         for name, size in self._shelf.store.list(self._shelf.prefix):
-            pack = _pack_of(name)
+            try:
+                pack = pack_of(name)
+            except Damaged:
+                continue  # somebody else put it there
             missing += self._unknown(packs, pack, size)
             if len(missing) >= RUN_ENTRIES:
                 self.add(missing)
@@ -168,7 +172,7 @@ class Index:
     def _unknown(self, packs: PackReader, pack: bytes, size: int) -> list[Hint]:
         try:
             contents = packs.contents(pack, size)
-        except NotFound:  # a collection was faster
+        except (NotFound, Damaged):  # a collection was faster; or nobody can tell what it holds
             return []
         hints = [Hint(one.name, Place(pack, one.offset, one.length, one.plain, one.form)) for one in contents]
         # A pack's entries are put one after another, into two objects at most: the first and the last speak for all.

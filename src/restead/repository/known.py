@@ -8,6 +8,7 @@ from collections.abc import Sequence, Set
 from threading import Lock
 
 from restead.repository.index import RUN_ENTRIES, Index
+from restead.repository.lost import LostThings
 from restead.repository.pack import Place
 from restead.repository.runs import Hint
 
@@ -16,11 +17,13 @@ class Known:
     """The names that one session needs not store; any number of threads.
 
     *condemned*: packs that were condemned before the session's `open`, ever.  What only they hold is absent.
+    *lost*: what was found to be lost is absent, too, until it is stored again.
     """
 
-    def __init__(self, index: Index, condemned: Set[bytes]) -> None:
+    def __init__(self, index: Index, condemned: Set[bytes], lost: LostThings) -> None:
         self._index = index
         self._condemned = condemned
+        self.lost = lost
         self._claimed: dict[bytes, object] = {}
         self._waiting: list[Hint] = []  # durable, not yet in the index
         self._lock = Lock()
@@ -38,7 +41,9 @@ class Known:
 
     def has(self, name: bytes) -> bool:
         """Tell whether the index knows a place for that name that may be built on."""
-        return any(place.pack not in self._condemned for place in self._index.find(name))
+        return name not in self.lost and any(
+            place.pack not in self._condemned for place in self._index.find(name)
+        )
 
     def shelve(self, stored: Sequence[tuple[bytes, Place]]) -> None:
         """Say that these are durable now.  Many of them are put into the index together."""
@@ -54,5 +59,6 @@ class Known:
             hints, self._waiting = self._waiting, []
         self._index.add(hints)
         # Only now: a name that is in neither place would be stored twice; one that is in both costs nothing.
+        self.lost.remove(hint.name for hint in hints)
         for hint in hints:
             self._claimed.pop(hint.name, None)

@@ -1,6 +1,7 @@
 """Reading things back: found through the index, fetched in large ranges, authenticated, checked against their names.
 
-Nothing leaves this file that is not exactly what was named.
+Nothing leaves this file that is not exactly what was named.  A thing may stand in several places: it is lost only
+when none of them holds it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,9 @@ from restead.domain.errors import Damaged, NotFound
 from restead.repository.buffers import Aligned
 from restead.repository.chunk import Form, Names, expand
 from restead.repository.index import Index
+from restead.repository.lost import LostThings
 from restead.repository.pack import PackReader, Place
+from restead.repository.ranges import joined
 from restead.repository.seal import TAG_SIZE, Kind
 
 GAP = 32 << 10  # bytes; stored ranges this close are fetched as one
@@ -32,14 +35,24 @@ class Reader:
     """Reads one project's things, for any number of threads."""
 
     def __init__(
-        self, packs: PackReader, index: Index, names: Names, *, portion: int = PORTION, span: int = SPAN
+        self,
+        packs: PackReader,
+        index: Index,
+        names: Names,
+        lost: LostThings,
+        *,
+        portion: int = PORTION,
+        span: int = SPAN,
     ) -> None:
         self.packs = packs
         self.portion = portion  # bytes of a disk that one thread works on at once
         self.span = span
         self.names = names
         self._index = index
+        self._known_lost = lost
         self._gone: set[bytes] = set()  # packs that the store did not have when they were asked for
+        self._bad: dict[tuple[bytes, int], Damaged] = {}  # (pack, offset) of what is not what the index says
+        self._looked_again = False  # for other copies of what is damaged
         self._recovering = Lock()
         self._recovered = False
 
@@ -47,16 +60,19 @@ class Reader:
         """Return the bytes of a page or a root, at most *limit* of them.
 
         Raises:
-            Damaged: it is in no pack, or not what was named.
+            Damaged: no pack holds what was named.
         """
         while True:
             place = self.place(kind, name)
-            if not place.sensible(limit):
-                raise Damaged(f"{self.what(place, kind, name)} would hold {place.plain} bytes, at most {limit} can be")
             try:
+                if not place.sensible(limit):
+                    what = self.what(place, kind, name)
+                    raise Damaged(f"{what} would hold {place.plain} bytes, at most {limit} can be")
                 return self.thing_at(place, kind, name)
             except NotFound:
                 self.miss(place.pack)
+            except Damaged as error:
+                self.spoil(place, error)
 
     def thing_at(self, place: Place, kind: Kind, name: bytes) -> bytes:
         """Return the bytes of a thing as they are stored at that place.  Raises as `open`."""
@@ -96,23 +112,21 @@ class Reader:
         be old, lost, or speak of a pack that a collection has removed after copying what is needed.
 
         Raises:
-            Damaged: it is nowhere.
+            Damaged: it is nowhere, or damaged wherever it is.
         """
-        for look_harder in (None, self._index.refresh, self._recover):
+        for look_harder in (None, self._refresh, self._recover):
             if look_harder is not None:
-                look_harder()
+                look_harder(name)
             for place in self._index.find(name):
-                if place.pack not in self._gone:
+                if place.pack not in self._gone and place[:2] not in self._bad:
                     return place
-        gone = [self.packs.shelf.object_name(place.pack) for place in self._index.find(name)]
-        why = f"{', '.join(gone)} is missing" if gone else "no pack holds it"
-        raise Damaged(f"{kind.name.lower()} {name.hex()} is lost: {why}")
+        raise self._lost(kind, name)
 
     def places(self, names: Iterable[bytes]) -> dict[bytes, Place]:
         """Return where these things are stored, as far as the index knows it now; `place` looks harder for the rest."""
         found: dict[bytes, Place] = {}
         for name, place in self._index.find_many(names):
-            if place.pack not in self._gone:
+            if place.pack not in self._gone and place[:2] not in self._bad:
                 found.setdefault(name, place)
         return found
 
@@ -120,15 +134,37 @@ class Reader:
         """Remember that the store does not have this pack."""
         self._gone.add(pack)
 
+    def spoil(self, place: Place, error: Damaged) -> None:
+        """Remember that a place does not hold what it should: other places are looked at from now on."""
+        self._bad[place[:2]] = error
+
     def what(self, place: Place, kind: Kind, name: bytes) -> str:
         """Return how messages name a stored thing."""
         return f"{self.packs.shelf.object_name(place.pack)}: {kind.name.lower()} {name.hex()}"
 
-    def _recover(self) -> None:
+    def _refresh(self, name: bytes) -> None:
+        # Whoever stores a damaged thing anew puts an index object: looking once is enough for all that is damaged.
+        damaged = any(place[:2] in self._bad for place in self._index.find(name))
+        if not damaged or not self._looked_again:
+            self._index.refresh()
+        self._looked_again = self._looked_again or damaged
+
+    def _recover(self, _name: bytes) -> None:
         with self._recovering:
             if not self._recovered:
                 self._index.rebuild(self.packs)
                 self._recovered = True
+
+    def _lost(self, kind: Kind, name: bytes) -> Damaged:
+        """Return why a thing is nowhere: what is damaged says more than what is missing."""
+        self._known_lost.add([name])
+        places = self._index.find(name)
+        bad = [self._bad[place[:2]] for place in places if place[:2] in self._bad]
+        if bad:
+            return Damaged(bad[0].message, detail=bad[0].detail)
+        gone = [self.packs.shelf.object_name(place.pack) for place in places]
+        why = f"{', '.join(gone)} is missing" if gone else "no pack holds it"
+        return Damaged(f"{kind.name.lower()} {name.hex()} is lost: {why}")
 
 
 def span_of(chunk_size: int, span: int = SPAN) -> int:
@@ -163,23 +199,26 @@ class Fetcher:
             known = self._reader.places(chunk.name for chunk in wanted)
             found = [(place, chunk) for chunk in wanted if (place := self._place(chunk, known, bad)) is not None]
             found.sort(key=lambda pair: pair[0][:2])
-            wanted = [chunk for group in self._groups(found) for chunk in self._fetch(group, bad, unpack)]
+            wanted = [chunk for group in self._groups(found) for chunk in self._fetch(group, unpack)]
         if bad:
-            ranges = sorted((chunk.offset, len(chunk.view)) for _, chunk in bad)
+            ranges = joined((chunk.offset, len(chunk.view)) for _, chunk in bad)
             raise Damaged(bad[0][0].message, ranges=ranges, detail=bad[0][0].detail) from bad[0][0]
 
     def _place(
         self, chunk: Wanted, known: Mapping[bytes, Place], bad: list[tuple[Damaged, Wanted]]
     ) -> Place | None:
-        try:
-            place = known.get(chunk.name) or self._reader.place(Kind.CHUNK, chunk.name)
-            if not place.sensible(self._limit) or place.plain != len(chunk.view):
-                what = self._reader.what(place, Kind.CHUNK, chunk.name)
-                raise Damaged(f"{what} would hold {place.plain} bytes, expected {len(chunk.view)}")
-        except Damaged as error:
-            bad.append((error, chunk))
-            return None
-        return place
+        place = known.get(chunk.name)
+        while True:
+            try:
+                place = place or self._reader.place(Kind.CHUNK, chunk.name)
+            except Damaged as error:
+                bad.append((error, chunk))
+                return None
+            if place.sensible(self._limit) and place.plain == len(chunk.view):
+                return place
+            what = self._reader.what(place, Kind.CHUNK, chunk.name)
+            self._reader.spoil(place, Damaged(f"{what} would hold {place.plain} bytes, expected {len(chunk.view)}"))
+            place = None
 
     def _groups(self, found: Sequence[tuple[Place, Wanted]]) -> Iterator[list[tuple[Place, Wanted]]]:
         """Yield runs of neighbours in one pack."""
@@ -198,33 +237,47 @@ class Fetcher:
         if group:
             yield group
 
-    def _fetch(
-        self, group: Sequence[tuple[Place, Wanted]], bad: list[tuple[Damaged, Wanted]], unpack: bool
-    ) -> list[Wanted]:
-        """Fetch one run; return what must be looked up again because the pack is gone."""
+    def _fetch(self, group: Sequence[tuple[Place, Wanted]], unpack: bool) -> list[Wanted]:
+        """Fetch one run; return what must be looked up again because it is not there, or not what it should be."""
         start = group[0][0].offset
         end = max(place.offset + place.length for place, _ in group)
         pack = group[0][0].pack
         sealed = self._sealed.view[: end - start]
+        again: list[Wanted] = []
         try:
             self._reader.packs.read(pack, start, sealed)
             for place, chunk in group:
                 at = place.offset - start
-                self._open(place, chunk, sealed[at : at + place.length], bad, unpack)
+                if not self._open(place, chunk, sealed[at : at + place.length], unpack):
+                    again.append(chunk)
         except NotFound:
             self._reader.miss(pack)
             return [chunk for _, chunk in group]
-        except Damaged as error:  # the pack is too short, or its header is not one
-            bad += [(error, chunk) for _, chunk in group]
-        return []
+        except Damaged:
+            # It is shorter than the run: what is whole in it still serves.
+            return self._fetch_apart(group, unpack)
+        return again
 
-    def _open(
-        self, place: Place, chunk: Wanted, sealed: memoryview, bad: list[tuple[Damaged, Wanted]], unpack: bool
-    ) -> None:
+    def _fetch_apart(self, group: Sequence[tuple[Place, Wanted]], unpack: bool) -> list[Wanted]:
+        """As `_fetch`, each by itself."""
+        if len(group) > 1:
+            return [chunk for pair in group for chunk in self._fetch([pair], unpack)]
+        ((place, chunk),) = group
         try:
-            if not unpack:
-                self._reader.authenticate(place, Kind.CHUNK, chunk.name, sealed, self._body)
-                return
-            self._reader.open(place, Kind.CHUNK, chunk.name, sealed, self._body, chunk.view)
+            self._reader.packs.read(place.pack, place.offset, self._sealed.view[: place.length])
+        except NotFound:
+            self._reader.miss(place.pack)
         except Damaged as error:
-            bad.append((error, chunk))
+            self._reader.spoil(place, error)
+        return [chunk]
+
+    def _open(self, place: Place, chunk: Wanted, sealed: memoryview, unpack: bool) -> bool:
+        try:
+            if unpack:
+                self._reader.open(place, Kind.CHUNK, chunk.name, sealed, self._body, chunk.view)
+            else:
+                self._reader.authenticate(place, Kind.CHUNK, chunk.name, sealed, self._body)
+        except Damaged as error:
+            self._reader.spoil(place, error)
+            return False
+        return True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from restead.domain.ids import ManifestId, ProjectId
 from restead.ports import BlockTarget, KeepsSpace
 from restead.repository.crossing import Crossing
+from restead.repository.holes import Holed, with_holes
 from restead.repository.manifest import Manifest
 from restead.repository.marks import Marks
 from restead.repository.progress import Count, Progress
@@ -18,7 +19,7 @@ from restead.repository.tree import Tree
 from restead.repository.verify import Verifying
 
 _TARGET_THREADS = 8
-Held = ManifestId | Survey  # what a disk holds, by name or as it was just surveyed
+Held = ManifestId | Holed | Survey  # what a disk holds, by name, but for what is lost, or as it was just surveyed
 
 
 def tell_nobody(progress: Progress) -> None:
@@ -167,10 +168,16 @@ class Reads:
             raise ValueError(f"session {self.number} does not read manifest {id}") from None
 
     def _tree(self, held: Held) -> Tree:
-        return held.tree if isinstance(held, Survey) else self._room.tree(self._manifest(held).root)
+        if isinstance(held, Survey):
+            return held.tree
+        if isinstance(held, Holed):
+            return with_holes(self._tree(held.manifest), held.lost)
+        return self._room.tree(self._manifest(held).root)
 
     def _root_name(self, held: Held) -> bytes:
-        return held.root if isinstance(held, Survey) else self._manifest(held).root_name
+        if isinstance(held, Survey):
+            return held.root
+        return self._manifest(held.manifest if isinstance(held, Holed) else held).root_name
 
     def _crossing(
         self,

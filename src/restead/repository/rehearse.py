@@ -1,6 +1,7 @@
 """All that a restore needs fetched and verified before anything is overwritten; and what it would do, counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from threading import Lock
 
 from restead.domain.errors import Damaged
@@ -8,20 +9,27 @@ from restead.repository.crew import work_together
 from restead.repository.crossing import Crossing
 from restead.repository.desk import Desk
 from restead.repository.difference import Change
+from restead.repository.holes import with_holes
 from restead.repository.progress import Count, Report
-from restead.repository.verify import MOST_RANGES
+from restead.repository.ranges import Range, joined
+from restead.repository.verify import told_at_once
 
 
 class Rehearsing:
     """All that is needed for a rewriting fetched and verified, nothing written."""
 
-    def __init__(self, crossing: Crossing, *, compare: bool) -> None:
-        """*compare*: the target is read once more where it differs, so that the numbers are exact."""
+    def __init__(self, crossing: Crossing, *, compare: bool, unpack: bool, gone: Sequence[Damaged]) -> None:
+        """*compare*: the target is read once more where it differs, so that the numbers are exact.
+
+        *unpack*: also what was sealed wrongly is found.  *gone*: pages that are known to be lost.
+        """
         self._crossing = crossing
         self._compare = compare
+        self._unpack = unpack
         self._report = Report(crossing.window.restore_threads + 1, crossing.size, crossing.progress)
-        self._bad: list[tuple[int, int]] = []
-        self._first: Damaged | None = None
+        self._gone = gone
+        self._bad: list[Range] = [each for one in gone for each in one.ranges]
+        self._first: Damaged | None = gone[0] if gone else None
         self._lock = Lock()
 
     def run(self) -> Count:
@@ -31,11 +39,11 @@ class Rehearsing:
             Damaged: with all *ranges* of the disk for which something is lost or damaged.
         """
         self._crossing.check_size()
+        if self._gone:
+            self._crossing = replace(self._crossing, want=with_holes(self._crossing.want, joined(self._bad)))
         work_together(self._crossing.window.restore_threads, self._plan(), self._rehearse)
         if self._first is not None:
-            lost = sum(length for _, length in self._bad)
-            message = f"{lost} bytes in {len(self._bad)} places: {self._first.message}"
-            raise Damaged(message, ranges=sorted(self._bad)[:MOST_RANGES], detail=self._first.detail) from self._first
+            raise told_at_once(self._first, self._bad)
         return self._report.sum()
 
     def _plan(self) -> Iterator[Change]:
@@ -54,7 +62,7 @@ class Rehearsing:
             self._crossing.check()
             with self._crossing.desk() as desk:
                 try:
-                    count.read += desk.fetch(change, unpack=self._compare)
+                    count.read += desk.fetch(change, unpack=self._unpack)
                 except Damaged as error:
                     self._note(error)
                 written = sum(self._compared(desk, change, start, stop, count) for start, stop in change.runs)

@@ -17,6 +17,7 @@ from restead.repository.erase import Erasing
 from restead.repository.index import Index
 from restead.repository.keyring import Keyring, Secret
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
+from restead.repository.lost import LostThings
 from restead.repository.manifest import Manifest
 from restead.repository.pack import Shelf
 from restead.repository.reads import Reads
@@ -109,6 +110,8 @@ class Repository:
         except BaseException:
             self._end_quietly(number)
             raise
+        finally:
+            room.lost.keep()
         self.end(number)
 
     def sessions(self, label: str) -> list[SessionState]:
@@ -222,7 +225,8 @@ class Repository:
             raise Damaged(f"the keyring holds no keys of project {project}, of which the log tells")
         names = Names(keys.name_key)
         shelf = Shelf(self._store, self.keyring.live(keys), self.keyring.repository_id, names.tag)
-        return Room(shelf, names, Index(shelf, self._cache), self._window)
+        index = Index(shelf, self._cache)
+        return Room(shelf, names, index, LostThings(index.folder), self._window)
 
     def _end_quietly(self, number: int) -> None:
         """End a session that failed.  If that fails too, the first error is what the caller must see."""

@@ -54,6 +54,8 @@ class Rewriting:
             Unavailable: the target or the store did not answer.
         """
         self._crossing.check_size()
+        for level, index, name in self._crossing.want.tops():
+            self._proof.put_page(level, index, name, _keep_nothing)
         work_together(self._crossing.window.restore_threads, self._plan(), self._rewrite)
         self._crossing.check()
         self._marks.settle()
@@ -69,7 +71,8 @@ class Rewriting:
         for portion in self._crossing.portions():
             start, at = at, self._crossing.end(portion)
             if isinstance(portion, Same):
-                self._proof.put_page(portion.level, portion.index, portion.name, _keep_nothing)
+                if self._crossing.want.proves(portion.level, portion.index):
+                    self._proof.put_page(portion.level, portion.index, portion.name, _keep_nothing)
             elif at > self._after and portion.runs:
                 self._marks.begin(start, at)
                 yield portion
@@ -127,6 +130,7 @@ class Rewriting:
     def _prove(self, change: Change) -> None:
         """Note the names of a portion: those that were kept and those that were written are the wanted ones now."""
         names = change.want[: max(0, self._root.chunks - change.first) * NAME_SIZE]
+        names = self._crossing.want.proving(change.first, names) if names else names
         if names:
             self._proof.put(change.first, names, _keep_nothing)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from restead.repository.chunk import Names
 from restead.repository.index import Index
 from restead.repository.log import ManifestEntry
+from restead.repository.lost import LostThings
 from restead.repository.manifest import ROOT_LIMIT, Manifest, Root
 from restead.repository.pack import PackReader, Shelf
 from restead.repository.reader import PORTION, SPAN, Reader
@@ -29,12 +30,15 @@ class Window:
 class Room:
     """What is needed to read and write one project's things."""
 
-    def __init__(self, shelf: Shelf, names: Names, index: Index, window: Window | None = None) -> None:
+    def __init__(
+        self, shelf: Shelf, names: Names, index: Index, lost: LostThings, window: Window | None = None
+    ) -> None:
         window = window or Window()
         self.shelf = shelf
         self.names = names
         self.index = index
-        self.reader = Reader(PackReader(shelf), index, names, portion=window.portion, span=window.span)
+        self.lost = lost
+        self.reader = Reader(PackReader(shelf), index, names, lost, portion=window.portion, span=window.span)
         self._pool = ThreadPoolExecutor(window.ahead, thread_name_prefix="ahead") if window.ahead else None
         self._ahead = window.ahead
 

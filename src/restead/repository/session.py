@@ -23,16 +23,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
-from restead.domain.errors import Code, InvalidRequest, Unavailable
+from restead.domain.errors import Code, Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ManifestId, ProjectId
 from restead.ports import BlockSource, BlockTarget, KeepsSpace
 from restead.repository.backup import Saved, Saving, Studio
+from restead.repository.difference import damage
+from restead.repository.holes import Holed, with_holes
 from restead.repository.keeping import Comparing, Packing
 from restead.repository.known import Known
 from restead.repository.log import Commit, Log, State
 from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
-from restead.repository.reads import Reads, go_on, tell_nobody
+from restead.repository.ranges import Range, joined
+from restead.repository.reads import Held, Reads, go_on, tell_nobody
 from restead.repository.rehearse import Rehearsing
 from restead.repository.room import Room, Window
 from restead.repository.survey import Hint, Survey, Surveying, measure
@@ -47,7 +50,7 @@ class Session(Reads):
     ) -> None:  # fmt: skip
         super().__init__(number, project, reads, room, window)
         self._log = log
-        known = Known(room.index, view.condemned)
+        known = Known(room.index, view.condemned, room.lost)
         self._studio = Studio(room.shelf, room.names, known, scratch, chunk_size, window.backup_threads)
         self._lock = Lock()
         self._saving = 0
@@ -123,13 +126,17 @@ class Session(Reads):
         *keep*: what stands there is in the repository when this returns, and can be committed; else nothing of it is
         stored.  *hint*: what need not be read; then *proven* is what the hint guarantees.
 
+        What of *wanted* is lost is no error here, and told by `check_wanted`.
+
         Raises:
             InvalidRequest: the target is smaller than what is wanted.
-            Damaged, Unavailable: as `save`.
+            Unavailable: as `save`.
         """
         found = self._manifest(wanted)
         _check_size(found, target)
         tree = self._room.tree(found.root)
+        if self._room.lost:
+            hint = None  # what is lost and may stand here has to be read, to be stored again
         hinted = None if hint is None else (self._room.tree(self._manifest(hint.manifest).root), hint.changed)
         self._begin()
         done = False
@@ -141,11 +148,13 @@ class Session(Reads):
         finally:
             self._saved(done)
         there = self._room.tree(work.root, keeper.page if isinstance(keeper, Comparing) else None)
-        to_write, to_zero = measure(there, tree)
+        gone = list(damage(there, tree))
+        to_write, to_zero = measure(there, with_holes(tree, _ranges_of(gone)))
         proven = hint is None or hint.guaranteed or not work.used_hint
         kept = target.size - to_write - to_zero
         return Survey(
-            self.number, label, root, target.size, count, keep, wanted, kept, to_write, to_zero, proven, there
+            self.number, label, root, target.size, count, keep, wanted, kept, to_write, to_zero, proven, there,
+            gone,
         )
 
     def check_wanted(
@@ -153,25 +162,38 @@ class Session(Reads):
         survey: Survey,
         target: BlockTarget,
         *,
+        lost: Sequence[Range] = (),
         compare: bool = False,
+        unpack: bool = False,
         progress: Callable[[Progress], None] = tell_nobody,
         check: Callable[[], None] = go_on,
     ) -> Count:
         """Fetch and verify all that rewriting *target* needs, and write nothing; return what it would do.
 
-        *compare*: the target is read again where it differs, and the numbers are exact; else they say what chunks
-        differ.
+        *lost*: what is given up, and not fetched.  *compare*: the target is read again where it differs, and the
+        numbers are exact; else they say what chunks differ.  *unpack*: everything is decompressed and compared with
+        its name, too; else it is authenticated as what was sealed under that name.
 
         Raises:
             Damaged: with all *ranges* of the disk for which something is lost or damaged.
         """
-        crossing = self._crossing(survey, survey.wanted, target, progress, check)
-        return Rehearsing(crossing, compare=compare).run()
+        gone = [] if lost else list(survey.gone)
+        crossing = self._crossing(survey, Holed(survey.wanted, tuple(lost)), target, progress, check)
+        return Rehearsing(crossing, compare=compare, unpack=unpack or compare, gone=gone).run()
 
-    def reserve(self, survey: Survey, target: BlockTarget) -> None:
+    def check_kept(self, survey: Survey, want: Held, target: BlockTarget, *, check: Callable[[], None] = go_on) -> None:
+        """Fetch and verify all that turning *target* back would need: a survey counts on what is stored already.
+
+        Raises:
+            Damaged: some of it is lost.  A survey that is made now in this session stores it again.
+        """
+        crossing = self._crossing(want, survey, target, check=check)
+        Rehearsing(crossing, compare=False, unpack=False, gone=list(damage(crossing.have, crossing.want))).run()
+
+    def reserve(self, survey: Survey, want: Held, target: BlockTarget) -> None:
         """Let *target*, if it can, allocate all that a rewriting will need.  Raises Unavailable: there is no space."""
         if isinstance(target, KeepsSpace):
-            for offset, length in self._crossing(survey, survey.wanted, target).stretches(zero=False):
+            for offset, length in self._crossing(survey, want, target).stretches(zero=False):
                 target.reserve(offset, length)
 
     def _packing(self) -> Packing:
@@ -189,6 +211,10 @@ class Session(Reads):
             if self._broken:
                 raise Unavailable(f"session {self.number} could not save a disk before: begin a new one")
             self._saving += 1
+
+
+def _ranges_of(damages: Sequence[Damaged]) -> list[Range]:
+    return joined(each for one in damages for each in one.ranges)
 
 
 def _check_size(wanted: Manifest, target: BlockSource) -> None:

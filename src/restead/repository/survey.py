@@ -7,6 +7,7 @@ knows is not stored, and everything else is in it before anything is overwritten
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from restead.domain.errors import Damaged
 from restead.domain.ids import ManifestId
 from restead.ports import BlockSource
 from restead.repository.ahead import ahead_of
@@ -38,6 +39,7 @@ class Survey(Saved):
     to_zero: int  # in chunks that differ and are to be zero
     proven: bool  # all of it was read, or guaranteed
     tree: Tree = field(repr=False, compare=False)
+    gone: Sequence[Damaged] = ()  # pages of what is wanted that are needed and lost
 
     @property
     def blank(self) -> bool:

@@ -214,6 +214,24 @@ class Tree:
             return above
         return _entry(self._entries(level + 1, index // FANOUT, above), index % FANOUT)
 
+    def look(self, level: int, index: int) -> None:
+        """Raises Damaged, with what of the disk it means, if page *index* of *level* cannot be read."""
+        name = self.name_at(level, index)
+        if name is not None and name != ZERO:
+            self._entries(level, index, name)
+
+    def tops(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (level, index, name) of whole pages that are proven by their names alone: none but holes."""
+        return iter(())
+
+    def proving(self, first: int, names: bytes) -> bytes:  # noqa: ARG002
+        """Return the names that prove the chunks from *first* on, where those of *names* stand; nothing: not needed."""
+        return names
+
+    def proves(self, level: int, index: int) -> bool:  # noqa: ARG002
+        """Tell whether a page takes part in the proof by what stands there."""
+        return True
+
     def leaf(self, index: int) -> bytes:
         """Return the chunk names of leaf page *index*; nothing where it is zero or there is none."""
         name = self.name_at(0, index)

@@ -1,19 +1,31 @@
 """Reading a whole manifest and checking every bit of it, without writing anything."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 
 from restead.domain.errors import Damaged
 from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
+from restead.repository.difference import lost_pages
+from restead.repository.holes import with_holes
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
+from restead.repository.ranges import Range, joined, total
 from restead.repository.reader import Fetcher, Reader, Wanted, span_of
 from restead.repository.restore import Work, plan_restore, unit_size
 from restead.repository.tree import Tree
 
-MOST_RANGES = 10_000  # told of one disk; the message says how many bytes there are in all
+MOST_RANGES = 100_000  # told of one disk; the message says how many bytes there are in all
+
+
+def told_at_once(first: Damaged, ranges: Iterable[Range]) -> Damaged:
+    """Return all damage of one disk as one error: what was found first, and every range."""
+    lost = joined(ranges)
+    message = f"{total(lost)} bytes in {len(lost)} places: {first.message}"
+    error = Damaged(message, ranges=lost[:MOST_RANGES], detail=first.detail)
+    error.__cause__ = first
+    return error
 
 
 class Verifying:
@@ -32,7 +44,7 @@ class Verifying:
         self._threads = threads
         self._check = check
         self._report = Report(threads, root.size, progress)
-        self._bad: list[tuple[int, int]] = []
+        self._bad: list[Range] = []
         self._first: Damaged | None = None
         self._lock = Lock()
 
@@ -42,13 +54,12 @@ class Verifying:
         Raises:
             Damaged: some of it is lost or damaged: *ranges* says which bytes of the disk, the message what is first.
         """
-        plan = plan_restore(tree, self._root, self._root.size, self._reader.portion)
+        for gone in lost_pages(tree):
+            self._note(gone)
+        plan = plan_restore(with_holes(tree, joined(self._bad)), self._root, self._root.size, self._reader.portion)
         work_together(self._threads, plan, self._read_units)
         if self._first is not None:
-            lost = sum(length for _, length in self._bad)
-            told = sorted(self._bad)[:MOST_RANGES]
-            message = f"{lost} bytes in {len(self._bad)} places: {self._first.message}"
-            raise Damaged(message, ranges=told, detail=self._first.detail) from self._first
+            raise told_at_once(self._first, self._bad)
         return self._report.sum()
 
     def _read_units(self, thread: int, works: Iterator[Work]) -> None:

@@ -1,7 +1,7 @@
 """Restores: planned, promised, cancelled and undone here, done by the workflow of the same name."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 
 from restead.domain.backup import Backup
 from restead.domain.caller import Action, Caller
@@ -64,7 +64,7 @@ class Restores:
                 size=volume.source.size,
                 target_size=volume.target.size,
                 to_write_at_most=volume.target.size,
-                **({} if found is None else asdict(found)),
+                **({} if found is None else {each.name: getattr(found, each.name) for each in fields(found)}),
             )
             for mapping, volume, found in zip(request.mappings, plan.volumes, compared, strict=True)
         )

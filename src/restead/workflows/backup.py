@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from restead.domain.backup import Backup, BackupRequest, Failure, VolumeBackup, plan_backup
-from restead.domain.errors import Code, InvalidRequest, NotFound
+from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound
 from restead.domain.ids import BackupId, ManifestId
 from restead.domain.known import KnownDisk
 from restead.domain.run import Told
@@ -94,10 +94,12 @@ class BackupStory:
         """Return for each disk what its backup builds on: its newest good manifest, None if it has to be full."""
         if backup.full:
             return [None for _ in backup.volumes]
-        known = {manifest.id for manifest in self._repository.manifests(backup.project_id)}
         with self._records.read() as tx:
             parents = [backups.parent(tx, backup.project_id, volume.volume_id) for volume in backup.volumes]
-        return [parent if parent in known else None for parent in parents]
+        there = [entry for entry in self._repository.manifests(backup.project_id) if entry.id in parents]
+        # One whose root is lost has no tree to build on; everything else that is lost is stored again.
+        sound = {entry.id for entry, found in self._repository.described(there) if not isinstance(found, Damaged)}
+        return [parent if parent in sound else None for parent in parents]
 
     def _save_disks(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from restead.domain.errors import ResteadError
+from restead.domain.errors import Damaged, ResteadError
 from restead.domain.ids import ProjectId
 from restead.domain.restore import Comparison, PlannedVolume, RestorePlan
 from restead.ports import BlockTarget, Consistency, Volumes
@@ -27,7 +27,7 @@ class Comparer:
 
         Raises:
             Unavailable, NotFound: a disk is in use, or gone.
-            Damaged: some of what is wanted is lost or damaged.
+            Damaged: the root of what is wanted is lost.
         """
         wanted = list(dict.fromkeys(volume.wanted for volume in plan.volumes))
         with ExitStack() as held:
@@ -50,5 +50,14 @@ class Comparer:
 def _compared(session: Session, volume: PlannedVolume, target: BlockTarget) -> Comparison:
     about = DiskDescription("data", utc_now(), Consistency.OFFLINE.value)
     survey = session.survey(target, volume.wanted, description=about, keep=False)
-    count = session.check_wanted(survey, target, compare=True)
-    return Comparison(kept=count.kept, to_write=count.written, to_zero=count.zero, to_save=survey.count.new)
+    lost: tuple[tuple[int, int], ...] = ()
+    try:
+        count = session.check_wanted(survey, target, compare=True)
+    except Damaged as error:
+        if not error.ranges:
+            raise
+        lost = error.ranges
+        count = session.check_wanted(survey, target, lost=lost, compare=True)
+    return Comparison(
+        kept=count.kept, to_write=count.written, to_zero=count.zero, to_save=survey.count.new, damaged=lost
+    )

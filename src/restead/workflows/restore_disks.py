@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from restead.domain.errors import Code, Damaged, InvalidRequest, ResteadError, Unavailable
 from restead.domain.ids import ManifestId, RestoreId, VolumeId
 from restead.domain.known import KnownDisk
@@ -14,11 +16,13 @@ from restead.domain.states import Event
 from restead.ports import Consistency, TracksChanges, Volumes
 from restead.records import Records, RecordsUnavailable, known, restores
 from restead.records.encoding import plain
-from restead.repository import DiskDescription, Held, Hint, ManifestEntry, Reads, Repository, Session, Survey
+from restead.repository import DiskDescription, Held, Hint, Holed, ManifestEntry, Reads, Repository, Session, Survey
 from restead.workflows.restore_progress import RestoreProgress
 from restead.workflows.restore_watch import Watch
 from restead.workflows.story import DurableRun
 from restead.workflows.target import WatchedTarget
+
+log = structlog.get_logger()
 
 Json = dict[str, Any]
 Ranges = tuple[tuple[int, int], ...]
@@ -48,6 +52,7 @@ class Disk:
     def __init__(self, around: Surroundings, ordinal: int) -> None:
         self.ordinal = ordinal
         self.mark = around.restore.volumes[ordinal].mark
+        self.lost = around.restore.volumes[ordinal].lost  # of what is wanted: it becomes zeroes
         self.survey: Survey | None = None
         self.before: ManifestId | None = None  # what it held, as an earlier life has saved it
         self.hint: Hint | None = None  # what of it need not be read
@@ -67,6 +72,11 @@ class Disk:
     @property
     def wanted(self) -> ManifestId:
         return self._volume.wanted
+
+    @property
+    def goal(self) -> Held:
+        """What the disk holds in the end: what is wanted, zeroes where that is lost."""
+        return Holed(self.wanted, self.lost) if self.lost else self.wanted
 
     @property
     def target(self) -> WatchedTarget:
@@ -157,19 +167,37 @@ class Disk:
         self._around.progress.compared(self.ordinal, differing, self.survey.count.new if self.survey.stored else 0)
 
     def check_wanted(self, session: Session, check: Callable[[], None]) -> None:
-        """Fetch and verify all that will be written, and write nothing."""
+        """Fetch and verify all that will be written, and write nothing.
+
+        In a salvage what is lost in the repository is given up here, and nowhere else.
+        """
         assert self.survey is not None
-        session.check_wanted(
-            self.survey,
-            self.target,
-            progress=lambda progress: self._around.progress.checking(self.ordinal, progress),
-            check=check,
-        )
+        self.lost, salvage = (), self._around.restore.request.salvage
+        try:
+            session.check_wanted(
+                self.survey,
+                self.target,
+                unpack=salvage,
+                progress=lambda progress: self._around.progress.checking(self.ordinal, progress),
+                check=check,
+            )
+        except Damaged as error:
+            if not (salvage and error.ranges):
+                raise
+            self.lost = error.ranges
+
+    def check_kept(self, session: Session, check: Callable[[], None]) -> None:
+        """Fetch and verify all that putting back needs; what of it is lost is stored again by the next `compare`."""
+        assert self.survey is not None
+        try:
+            session.check_kept(self.survey, self.goal, self.target, check=check)
+        except Damaged as error:
+            log.warning("what stands on a disk is stored again", disk=self.id, reason=error.message)
 
     def reserve(self, session: Session) -> None:
         """Let the disk allocate what it will need.  Raises Unavailable: there is no space."""
         assert self.survey is not None
-        session.reserve(self.survey, self.target)
+        session.reserve(self.survey, self.goal, self.target)
 
     def write(self, reads: Reads, check: Callable[[], None]) -> Json | None:
         """Write all that differs and flush it; return why that failed, None if it did not.
@@ -182,7 +210,7 @@ class Disk:
         try:
             done = reads.rewrite(
                 self._held,
-                self.wanted,
+                self.goal,
                 self.target,
                 after=0 if self.survey is not None else self.mark,
                 on_mark=self._marked,
@@ -207,7 +235,7 @@ class Disk:
         if self._proven and not self._around.restore.request.readback:
             return None
         try:
-            self._reread(reads, self.wanted, check)
+            self._reread(reads, self.goal, check)
         except Damaged as error:
             self._strange, self.mark = True, 0
             return failure_json(error, "where")
@@ -216,12 +244,12 @@ class Disk:
     def release(self, reads: Reads, *, back: bool = False) -> None:
         """Give back the space of what has become zero."""
         if self._target is not None and not self._target.failed:
-            have, want = (self.wanted, self._held) if back else (self._held, self.wanted)
+            have, want = (self.goal, self._held) if back else (self._held, self.goal)
             reads.release(have, want, self._target)
 
     def known(self, reads: Reads, *, back: bool = False) -> KnownDisk | None:
         """Return what the disk holds, decided and flushed; None if a later change of it might go unnoticed."""
-        if self._tracker is None or self._target is None or self._target.failed:
+        if self._tracker is None or self._target is None or self._target.failed or (self.lost and not back):
             return None
         manifest = reads.manifests[self._saved() if back else self.wanted]
         generation = self._tracker.generation() if manifest.size == self._target.size else ""
@@ -241,7 +269,7 @@ class Disk:
             self._doubtful = True
             self.open()
         done = reads.rewrite(
-            self.wanted,
+            self.goal,
             self._held,
             self.target,
             on_mark=self._marked_back,

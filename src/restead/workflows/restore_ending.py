@@ -6,13 +6,14 @@ from typing import Any
 
 from restead.domain.backup import Backup, Failure
 from restead.domain.errors import Code
-from restead.domain.restore import Restore, RestorePlan, RestoreStats
+from restead.domain.restore import Restore, RestorePlan, RestoreStats, VolumeRestore
 from restead.domain.states import Event, RestorePhase, VolumeOutcome
 from restead.records import Transaction, backups, restores
 
 Json = dict[str, Any]
 Ranges = Sequence[tuple[int, int]]
 _MOST_NAMED = 10  # ranges that a sentence names
+_MOST_TOLD = 1000  # ranges of a disk that an event carries; the restore's row has them all
 _FORWARD = (RestorePhase.WRITING, RestorePhase.PROVING)
 
 
@@ -47,8 +48,22 @@ def settle_restored(tx: Transaction, restore: Restore, stats: RestoreStats) -> N
     for ordinal, volume in enumerate(restores.restore(tx, restore.project_id, restore.id).volumes):
         if volume.outcome is VolumeOutcome.WAITING:  # all of it was right: nothing was ever written to it
             restores.move_volume(tx, restore.id, ordinal, Event.BEGIN)
-        restores.move_volume(tx, restore.id, ordinal, Event.RESTORED, progress=100)
+        _restored(tx, restore, ordinal, volume)
     restores.advance(tx, restore.id, Event.SETTLE, stats=stats, progress=100)
+
+
+def _restored(tx: Transaction, restore: Restore, ordinal: int, volume: VolumeRestore) -> None:
+    """A disk holds the backup; what of it was lost is zero and said so, not only counted."""
+    reason = ""
+    if volume.lost:
+        size = sum(length for _, length in volume.lost)
+        reason = (
+            f"{size} bytes of disk backup {volume.volume_backup_id} were lost in the repository and are zero on the "
+            f"disk now: bytes {_named(volume.lost)}"
+        )
+    restores.move_volume(
+        tx, restore.id, ordinal, Event.RESTORED, progress=100, ranges=volume.lost, reason=reason
+    )
 
 
 def settle_unsafe(
@@ -63,7 +78,7 @@ def settle_unsafe(
             ranges = tuple(doubtful[ordinal])
             restores.move_volume(tx, restore.id, ordinal, Event.FAILED, reason=reason, ranges=ranges)
         else:
-            restores.move_volume(tx, restore.id, ordinal, Event.RESTORED, progress=100)
+            _restored(tx, restore, ordinal, volume)
     restores.advance(tx, restore.id, Event.SETTLE, failure=why.failure)
 
 
@@ -122,7 +137,10 @@ def end_restore(tx: Transaction, *, restore: Restore, plan: RestorePlan, server:
     ended = restores.move(tx, restore.id, event, lambda row: _ended(tx, row, reason, failure))
     backups.move(tx, plan.backup_id, event, lambda row: _released(row, failure))
     stats = ended.stats
+    lost = {each.volume_id: each.ranges for each in ended.volumes if each.outcome is VolumeOutcome.RESTORED}
     return {
+        "lost": sum(length for ranges in lost.values() for _, length in ranges),
+        "lost_ranges": {id: [list(each) for each in ranges[:_MOST_TOLD]] for id, ranges in lost.items() if ranges},
         "status": ended.state.value,
         **{name: getattr(stats, name) for name in ("kept", "fetched", "written", "zeroed", "saved", "verified")},
         "bytes_per_second": stats.bytes_per_second,

@@ -146,12 +146,31 @@ class Life:
                 self._run.project_id, label=self._run.claim.run_id, reads=list(dict.fromkeys(reads))
             )
         )
-        self._crew.all(lambda disk, gate: disk.compare(session, gate))
-        if not all(survey.blank for survey in self._surveys()):  # else a failure costs nothing but zeroes
-            self._crew.all(lambda disk, gate: disk.check_wanted(session, gate))
+        self._compare(session)
+        if any(disk.lost for disk in self._disks) and self._restore.request.safety:
+            # The safety copy may count on what is lost as well: now that it is known, it is stored again.
+            self._crew.all(lambda disk, gate: disk.check_kept(session, gate))
+            self._compare(session)
         self._crew.all(lambda disk, _: disk.reserve(session))
         self._commit(session)
         self._reads = session
+
+    def _compare(self, session: Session) -> None:
+        self._crew.all(lambda disk, gate: disk.compare(session, gate))
+        if self._must_check():
+            self._crew.all(lambda disk, gate: disk.check_wanted(session, gate))
+
+    def _must_check(self) -> bool:
+        """Whether all that is wanted is fetched before anything is written.
+
+        Over disks of zeroes a failure later costs nothing but zeroes; what is to be given up is decided before.
+        """
+        surveys = self._surveys()
+        return self._restore.request.salvage or not all(survey.blank and not survey.gone for survey in surveys)
+
+    def _note_lost(self, tx: Transaction) -> None:
+        for disk in self._disks:
+            restores.give_up(tx, self._restore.id, disk.ordinal, disk.lost)
 
     def _find_hints(self, *, hints: bool) -> None:
         there = {entry.id: entry for entry in self._repository.manifests(self._run.project_id)} if hints else {}
@@ -160,7 +179,7 @@ class Life:
 
     def _commit(self, session: Session) -> None:
         if not self._restore.request.safety:
-            self._advance(Event.WRITE)
+            self._advance(Event.WRITE, also=self._note_lost)
             return
         self._advance(Event.SAVE, session=session.number)
         surveys = self._surveys()
@@ -171,6 +190,7 @@ class Life:
         def note(tx: Transaction) -> None:
             kept = add_safety_checkpoint(tx, self._restore, self._plan, surveys, manifests)
             stats = self._progress.reading().stats
+            self._note_lost(tx)
             restores.advance(tx, self._restore.id, Event.WRITE, safety_checkpoint_id=kept, stats=stats)
 
         self._run.record(note)
@@ -210,7 +230,8 @@ class Life:
         self._watch.check()
         total = sum(disk.target.size for disk in self._disks)
         stats = self._progress.reading().stats
-        stats = replace(stats, kept=max(0, total - stats.written - stats.zeroed), verified=stats.total)
+        lost = sum(length for disk in self._disks for _, length in disk.lost)
+        stats = replace(stats, kept=max(0, total - stats.written - stats.zeroed), verified=stats.total - lost)
 
         def note(tx: Transaction) -> None:
             if restores.wishes(tx, self._restore.id)[0]:
@@ -322,8 +343,11 @@ class Life:
         with self._records.read() as tx:
             return restores.restore(tx, self._restore.project_id, self._restore.id)
 
-    def _advance(self, event: Event, **changes: object) -> None:
+    def _advance(
+        self, event: Event, *, also: Callable[[Transaction], None] = lambda _: None, **changes: object
+    ) -> None:
         def note(tx: Transaction) -> None:
+            also(tx)
             self._phase = restores.advance(tx, self._restore.id, event, **changes).phase
 
         self._run.record(note)
