@@ -25,6 +25,8 @@ Everything may run at the same time, from several processes and hosts.  Why that
     rewriting × other writers  what is about to be overwritten must be as surveyed; the rest is found by reading back
     collection × collection    condemned packs stay condemned for ever; nobody copies into or counts on them, and
                                removing twice is removing
+    verification × all else    it holds no session: what is gone, or copied by a collection, is looked up again, and a
+                               disk is called damaged only if its manifest is in the log afterwards
     anything × crash           before `commit`: garbage, in packs that nobody needs.  After it: complete, because
                                packs are durable before the index and the index before the commit.  A dead session
                                keeps what it reads until somebody ends it by its label
@@ -44,6 +46,8 @@ Everything may run at the same time, from several processes and hosts.  Why that
 from restead.repository.backup import Saved
 from restead.repository.erase import Erasing, Lost
 from restead.repository.holes import Holed
+from restead.repository.inspection import Inspected
+from restead.repository.journal import Journal
 from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret, Wrapping, WrappingKind
 from restead.repository.log import ManifestEntry, Phase, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
@@ -56,7 +60,8 @@ from restead.repository.session import Session
 from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "Holed", "KeyFile", "Keyring", "Lost",
-    "Manifest", "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey", "Repository", "Rewritten",
-    "Saved", "Secret", "Session", "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
+    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "Holed", "Inspected", "Journal", "KeyFile",
+    "Keyring", "Lost", "Manifest", "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey",
+    "Repository", "Rewritten", "Saved", "Secret", "Session", "SessionState", "Survey", "Window", "Wrapping",
+    "WrappingKind", "scrub",
 ]  # fmt: skip

@@ -108,6 +108,17 @@ class Index:
             if self._cache.match(listed, self._fetch_if_there):
                 return  # else a collection has replaced some of them by others that this listing does not show
 
+    def check(self) -> Iterator[tuple[str, Damaged]]:
+        """Read every index object of the store, and yield what is wrong, with the object's name."""
+        for name, _ in sorted(self._shelf.store.list(self._prefix)):
+            try:
+                for _ in self._fetch(name):
+                    pass
+            except NotFound:
+                continue  # merged into another meanwhile
+            except Damaged as error:
+                yield name, error
+
     def add(self, entries: Sequence[Hint]) -> None:
         """Store entries of packs that are durable, so that every session that opens later knows them."""
         for start in range(0, len(entries), RUN_ENTRIES):

@@ -11,7 +11,7 @@ the newest snapshot (a hint) and for entries behind a gap (damage).
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -143,6 +143,30 @@ class Log:
             state = _next(state, *entry)
         if self._snapshot(number) != state:
             raise Damaged(f"{_snapshot_name(number)} does not say what the log says up to there")
+
+    def check(self) -> Iterator[Damaged]:
+        """Replay every entry from the first on, and yield what is wrong, with snapshots that say anything else."""
+        state, snapshots = State(), set(self._numbers("snapshot/"))
+        head = self.refresh().head
+        while state.head < head:
+            try:
+                entry = self._read(state.head + 1)
+                if entry is None:
+                    raise Damaged(f"{_name(state.head + 1)} is missing, {_name(head)} exists")
+                state = _next(state, *entry)
+            except Damaged as error:
+                yield error
+                return  # nothing behind it can be replayed
+            if state.head in snapshots:
+                yield from self._wrong_snapshot(state)
+
+    def _wrong_snapshot(self, state: State) -> Iterator[Damaged]:
+        name = _snapshot_name(state.head)
+        try:
+            if self._snapshot(state.head) != state:
+                yield Damaged(f"{name} does not say what the log says up to there")
+        except Damaged as error:
+            yield error
 
     def _put(self, state: State, entry: Entry) -> tuple[State, bool]:
         """Try for the next number; return the state after whoever got it, and whether that is us."""

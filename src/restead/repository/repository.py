@@ -9,12 +9,15 @@ from pathlib import Path
 from restead.domain.collected import Collected
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, ResteadError
 from restead.domain.ids import ManifestId, ProjectId
+from restead.domain.verification import Depth
 from restead.ports import BlobStore
 from restead.repository.buffers import keep_freed_memory
 from restead.repository.chunk import Names
 from restead.repository.collect import Collector
 from restead.repository.erase import Erasing
 from restead.repository.index import Index
+from restead.repository.inspection import Inspected, Inspection
+from restead.repository.journal import Journal
 from restead.repository.keyring import Keyring, Secret
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
 from restead.repository.lost import LostThings
@@ -22,6 +25,7 @@ from restead.repository.manifest import Manifest
 from restead.repository.pack import Shelf
 from restead.repository.reads import Reads
 from restead.repository.room import Room, Window
+from restead.repository.scrub import Spend, spend_freely, tell_nobody
 from restead.repository.session import Session
 
 CHUNK_SIZE = 256 * 1024  # bytes; measured: smaller ones cost speed, larger ones store much more of small changes
@@ -173,6 +177,31 @@ class Repository:
                     continue
                 rooms[entry.project].index.refresh()
             yield entry, _manifest_or_why(rooms[entry.project], entry)
+
+    def inspect(
+        self,
+        depth: Depth,
+        *,
+        restart: bool = False,
+        spend: Spend = spend_freely,
+        told: Callable[[int, int], None] = tell_nobody,
+        started: str = "",
+    ) -> Inspected:
+        """Look at all that is stored, and say what is wrong and which disks need it.  Nothing is changed.
+
+        What a look of that depth had seen before it was interrupted is not looked at again, unless *restart*.
+        *spend* is called before bytes are read; it may wait, or end the work by raising.  *told*: bytes of packs that
+        are done, and of all.  *started*: the caller's mark of a new look.
+
+        Raises:
+            Damaged: the log cannot be read at all: nobody knows what there should be.
+        """
+        journal = Journal(self._cache / self.keyring.repository_id.hex() / f"verify-{depth}.json", restart=restart)
+        journal.started = journal.started or started
+        look = Inspection(
+            self._store, self.keyring, self.log, self._room, depth, journal=journal, spend=spend, told=told
+        )
+        return look.run()
 
     def delete(self, ids: Sequence[ManifestId]) -> None:
         """Let these manifests not exist any more.  What only they needed goes with a later collection.

@@ -10,37 +10,82 @@ from blake3 import blake3
 
 from restead.domain.errors import Damaged, NotFound
 from restead.ports import BlobStore
+from restead.repository.journal import Journal
 from restead.repository.seal import scrub as scrub_sealed
 
 PIECE = 4 << 20  # bytes read at once
+_CONTROL = ("keyring/", "log/", "snapshot/", "index/")  # small, and all of it is read
+
+Spend = Callable[[int], None]
+"""Called before so many bytes are read: it waits if that would be too fast, and ends the work by raising."""
 
 
-def _go_on() -> None:
-    """A check that always lets the work go on."""
+def spend_freely(_length: int) -> None:
+    """Nothing holds the work up."""
 
 
-def scrub(store: BlobStore, *, check: Callable[[], None] = _go_on) -> Iterator[Damaged]:
+def tell_nobody(_done: int, _total: int) -> None:
+    """How far it is, that nobody asked for."""
+
+
+def scrub(
+    store: BlobStore,
+    *,
+    spend: Spend = spend_freely,
+    journal: Journal | None = None,
+    told: Callable[[int, int], None] = tell_nobody,
+) -> Iterator[Damaged]:
     """Yield what is wrong with the stored objects, one finding for each that is damaged.
 
-    An object that is deleted meanwhile is no finding.  *check* is called for every 4 MiB and ends the work by raising.
+    An object that is deleted meanwhile is no finding.  *journal*: what was looked at before an interruption is not
+    looked at again, but its findings are yielded again.  *told*: bytes that are done, and of all.
     """
-    for name, size in store.list(""):
-        check()
-        try:
-            if name.startswith("packs/"):
-                _scrub_pack(store, name, size, check)
-            else:
-                scrub_sealed(store.get(name), name)
-        except NotFound:
+    journal = journal or Journal()
+    yield from map(Damaged, journal.findings.values())
+    sizes = sorted(store.list(""))  # some 200 bytes of memory for each object
+    total = sum(size for _, size in sizes)
+    done = sum(size for name, size in sizes if journal.has(name))
+    for name, size in sizes:
+        if journal.has(name):
             continue
+        try:
+            scrub_object(store, name, size, spend)
+        except NotFound:
+            pass
         except Damaged as error:
+            journal.note(name, error.message)
             yield error
+        done += size
+        journal.done(name, size)
+        told(done, total)
 
 
-def _scrub_pack(store: BlobStore, name: str, size: int, check: Callable[[], None]) -> None:
+def scrub_control(store: BlobStore, spend: Spend) -> Iterator[tuple[str, Damaged]]:
+    """Yield what is wrong with all objects that are no packs, with their names."""
+    for prefix in _CONTROL:
+        for name, size in sorted(store.list(prefix)):
+            try:
+                scrub_object(store, name, size, spend)
+            except NotFound:
+                continue
+            except Damaged as error:
+                yield name, error
+
+
+def scrub_object(store: BlobStore, name: str, size: int, spend: Spend) -> None:
+    """Check every bit of one object.  Raises NotFound, Damaged."""
+    if name.startswith("packs/"):
+        _scrub_pack(store, name, size, spend)
+    else:
+        spend(size)
+        scrub_sealed(store.get(name), name)
+
+
+def _scrub_pack(store: BlobStore, name: str, size: int, spend: Spend) -> None:
     digest = blake3()
     for at in range(0, size, PIECE):
-        check()
-        digest.update(store.get_range(name, at, min(PIECE, size - at)))
+        length = min(PIECE, size - at)
+        spend(length)
+        digest.update(store.get_range(name, at, length))
     if digest.hexdigest() != name.rpartition("/")[2]:
         raise Damaged(f"{name} is damaged: its {size} bytes hash to {digest.hexdigest()}")

@@ -1,0 +1,97 @@
+"""Packs looked at by somebody who has the keys: their tables of contents, and everything that stands in them."""
+
+from collections.abc import Iterator, Sequence
+
+from blake3 import blake3
+
+from restead.domain.errors import Damaged, NotFound
+from restead.repository.manifest import ROOT_LIMIT
+from restead.repository.pack import Place, Thing
+from restead.repository.room import Room
+from restead.repository.scrub import PIECE, Spend
+from restead.repository.seal import HEADER_SIZE
+from restead.repository.tree import PAGE_LIMIT
+
+
+def check_contents(room: Room, pack: bytes, size: int, spend: Spend) -> list[Thing]:
+    """Return a pack's table of contents.  Raises NotFound; Damaged: it does not open, or does not fit the pack."""
+    spend(HEADER_SIZE)
+    things = room.reader.packs.contents(pack, size)
+    at = HEADER_SIZE
+    for thing in sorted(things, key=lambda each: each.offset):
+        if thing.offset != at:
+            raise Damaged(f"{room.shelf.object_name(pack)}: a thing stands at {thing.offset}, {at} expected")
+        at += thing.length
+    return things
+
+
+def open_all(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) -> None:
+    """Read all of a pack once, hash it, and open and name everything in it.
+
+    Raises:
+        NotFound: it is gone.
+        Damaged: what is wrong first.
+    """
+    name = room.shelf.object_name(pack)
+    things = check_contents(room, pack, size, spend)
+    digest, at = blake3(), 0
+    wrong: Damaged | None = None
+    for group in _groups(sorted(things, key=lambda each: each.offset)):
+        end = group[-1].offset + group[-1].length
+        data = _read(room, name, at, end, spend)
+        digest.update(data)
+        for thing in group:
+            sealed = memoryview(data)[thing.offset - at : thing.offset - at + thing.length]
+            wrong = wrong or _wrong(room, pack, thing, sealed, chunk_size)
+        at = end
+    digest.update(_read(room, name, at, size, spend))
+    if wrong is not None:
+        raise wrong
+    if digest.digest() != pack:
+        raise Damaged(f"{name} is damaged: its {size} bytes hash to {digest.hexdigest()}")
+
+
+def lost_in(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) -> Iterator[bytes]:
+    """Yield the names of what does not open in a damaged pack; nothing if nobody can tell what it holds."""
+    try:
+        things = room.reader.packs.contents(pack, size)
+    except (Damaged, NotFound):
+        return
+    name = room.shelf.object_name(pack)
+    for thing in things:
+        try:
+            data = _read(room, name, thing.offset, thing.offset + thing.length, spend)
+        except (Damaged, NotFound):
+            yield thing.name
+            continue
+        if _wrong(room, pack, thing, memoryview(data), chunk_size) is not None:
+            yield thing.name
+
+
+def _read(room: Room, name: str, start: int, end: int, spend: Spend) -> bytes:
+    spend(end - start)
+    return room.shelf.store.get_range(name, start, end - start)
+
+
+def _groups(things: Sequence[Thing]) -> Iterator[list[Thing]]:
+    """Yield neighbours to be read at once."""
+    group: list[Thing] = []
+    for thing in things:
+        if group and thing.offset + thing.length - group[0].offset > PIECE:
+            yield group
+            group = []
+        group.append(thing)
+    if group:
+        yield group
+
+
+def _wrong(room: Room, pack: bytes, thing: Thing, sealed: memoryview, chunk_size: int) -> Damaged | None:
+    place = Place(pack, thing.offset, thing.length, thing.plain, thing.form)
+    if not place.sensible(max(chunk_size, PAGE_LIMIT, ROOT_LIMIT)):
+        return Damaged(f"{room.reader.what(place, thing.kind, thing.name)} would hold {thing.plain} bytes")
+    try:
+        out, body = memoryview(bytearray(thing.plain)), bytearray(thing.length)
+        room.reader.open(place, thing.kind, thing.name, sealed, body, out)
+    except Damaged as error:
+        return error
+    return None
