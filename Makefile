@@ -65,7 +65,8 @@ bench: .venv/.dev
 fuzz: .venv/.dev
 	RESTEAD_FUZZ=$(N) $(BIN)/python -m pytest -n $(JOBS) tests/repository/test_histories.py \
 	  tests/repository/test_interleavings.py tests/stories/test_restore_faults.py \
-	  tests/stories/test_restore_cancel.py
+	  tests/stories/test_restore_cancel.py tests/repository/test_damage_fuzz.py \
+	  tests/repository/test_salvage.py
 
 clean:
 	rm -rf .venv .venv-judges .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

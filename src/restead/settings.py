@@ -116,6 +116,15 @@ class Settings(BaseSettings):
     restores_without_safety: bool = Field(
         True, description="Whether restores may be asked for that keep nothing of what they overwrite."
     )
+    verify_every: float = Field(
+        7.0, ge=0, le=3650, description="Days from one verification of the repository to the next; 0: never by itself."
+    )
+    verify_depth: Literal["structure", "objects", "full"] = Field(
+        "objects", description="How much a verification by the service looks at."
+    )
+    verify_rate: int = Field(
+        52_428_800, ge=0, description="Bytes per second that a verification by the service reads at most; 0: no limit."
+    )
     shutdown_grace: Seconds = Field(
         10.0, description="Seconds to answer open requests and reach a resting place when the service ends."
     )

@@ -215,7 +215,7 @@ def test_verification_lets_the_next_backup_heal(house: Stocked) -> None:
     assert house.disk.data == target.data
     found = house.open(fresh_cache=False).inspect(Depth.FULL)
     assert {disk.manifest for disk in found.disks} == {house.first}, "what it alone had held is lost"
-    assert 0 < found.disks[0].lost < 6000
+    assert found.disks[0].lost > 0
 
 
 def test_what_came_back_is_not_stored_again(house: Stocked) -> None:

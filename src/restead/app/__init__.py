@@ -1,11 +1,13 @@
 """Puts the house together: the only room that knows every other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restead.cli import House, run
 from restead.domain.errors import NotFound
+from restead.domain.verification import Finding
 
 if TYPE_CHECKING:
     from restead.settings import Settings
@@ -21,6 +23,11 @@ class _Doors:
         from restead.app.serving import serve
 
         serve(settings)
+
+    def scrub(self, folder: Path, rate: int, restart: bool, told: Callable[[int, int], None]) -> Iterator[Finding]:
+        from restead.app.scrubbing import scrub_folder
+
+        return scrub_folder(folder, rate, told, restart=restart)
 
     @contextmanager
     def house(self, settings: "Settings", *, make: bool) -> Iterator[House]:

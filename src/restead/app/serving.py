@@ -20,13 +20,16 @@ from restead.domain.backup import BackupRules
 from restead.domain.errors import Damaged
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
+from restead.domain.verification import Depth
 from restead.drivers.blobs import OneWriter
-from restead.records import Tokens
+from restead.records import Records, Tokens
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
 from restead.workflows import Collecting, Comparer, Engine, SafetyRetention, stories
 from restead.workflows.stock import warnings_of
+from restead.workflows.verify import Regularly, Verifier
+from restead.workflows.verify import warnings_of as damage_warnings
 
 log = structlog.get_logger("restead")
 
@@ -51,7 +54,7 @@ def serve(settings: Settings) -> None:
         house.folder.announce(url)
         disagreement = _disagreement(house, repository)
         with _engine(house, repository) as engine:
-            warnings = _warnings(repository.keyring, disagreement)
+            warnings = _warnings(repository.keyring, disagreement, house.records)
             rules = _rules(settings)
             api = create_api(
                 Service(house.records, house.images, engine.submit, rules, Comparer(repository, house.images)),
@@ -81,6 +84,10 @@ def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
     if settings.collect_every:
         every = timedelta(hours=settings.collect_every)
         engine.do_regularly(Collecting(repository, settings.collect_garbage), every)
+    if settings.verify_every:
+        verifier, days = Verifier(house.records, repository), timedelta(days=settings.verify_every)
+        depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
+        engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
     Comparer(repository, house.images).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:
@@ -117,11 +124,12 @@ def _single_writer(house: Opened) -> Sequence[str]:
     return [f"{house.address} lets two puts of one name win, so this service's data folder alone may write to it"]
 
 
-def _warnings(keyring: Keyring, others: Sequence[str]) -> Callable[[], Sequence[str]]:
+def _warnings(keyring: Keyring, others: Sequence[str], records: Records) -> Callable[[], Sequence[str]]:
     def warnings() -> Sequence[str]:
         if not keyring.recovery_confirmed:
             keyring.refresh()  # the command line may have confirmed it in another process
-        return others if keyring.recovery_confirmed else (_UNCONFIRMED, *others)
+        unconfirmed = () if keyring.recovery_confirmed else (_UNCONFIRMED,)
+        return (*unconfirmed, *others, *damage_warnings(records))
 
     return warnings
 

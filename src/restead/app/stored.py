@@ -1,15 +1,18 @@
 """A data folder's repository, as the command line works with it, service or not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from restead.app.opening import Opened
 from restead.domain.collected import Collected
 from restead.domain.errors import Unavailable
 from restead.domain.stock import Settled, StoredDisk
+from restead.domain.verification import Depth, Verification
 from restead.drivers.blobs import OneWriter
+from restead.records import verifications
 from restead.repository import Repository
 from restead.workflows.adopt import Adoption
 from restead.workflows.stock import stored_disks
+from restead.workflows.verify import Verifier
 
 
 class FolderStored:
@@ -41,6 +44,14 @@ class FolderStored:
         store = self._opened.store
         if isinstance(store, OneWriter):
             store.take_over()
+
+    def verify(self, depth: Depth, rate: int, restart: bool, told: Callable[[int, int], None]) -> Verification:
+        verifier = Verifier(self._opened.records, self._repository())
+        return verifier.verify(depth, rate=rate or None, restart=restart, told=told)
+
+    def verified(self) -> Verification | None:
+        with self._opened.records.read() as tx:
+            return verifications.newest(tx, ended=True)
 
     def _repository(self) -> Repository:
         with self._opened.folder.setting_up():

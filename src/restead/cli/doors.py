@@ -1,6 +1,6 @@
 """What the command line needs from the house, as protocols; `app` implements them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +13,7 @@ from restead.domain.key import Erased, Erasure, Key
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk
 from restead.domain.token import Token
+from restead.domain.verification import Depth, Finding, Verification
 
 if TYPE_CHECKING:
     from restead.settings import Settings
@@ -130,6 +131,14 @@ class Stored(Protocol):
         """Be the data folder that alone writes, where there can be one only."""
         ...
 
+    def verify(self, depth: Depth, rate: int, restart: bool, told: Callable[[int, int], None]) -> Verification:
+        """Look at all that is stored, at most *rate* bytes per second if that is not 0; what is found is kept."""
+        ...
+
+    def verified(self) -> Verification | None:
+        """Return the last verification that came to its end, None if there is none."""
+        ...
+
 
 class House(Protocol):
     """An opened data folder, whether or not a service runs on it."""
@@ -170,6 +179,12 @@ class Doors(Protocol):
 
     def serve(self, settings: "Settings") -> None:
         """Run the service until it is told to end."""
+        ...
+
+    def scrub(
+        self, folder: Path, rate: int, restart: bool, told: Callable[[int, int], None]
+    ) -> Iterator[Finding]:
+        """Hash every object in a repository's folder, without a key, and yield what is damaged."""
         ...
 
     def house(self, settings: "Settings", *, make: bool) -> AbstractContextManager[House]:

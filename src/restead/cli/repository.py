@@ -6,10 +6,14 @@ import typer
 
 from restead.cli.doors import Stored
 from restead.cli.show import count_of, print_json, size, table, when
+from restead.cli.verify import damage, scrub, verify
 from restead.cli.wiring import Exit, Json, fail, group, on_folder, say
 from restead.domain.stock import Settled, Settlement, StoredDisk
 
-repository = group("repository", "See what the repository holds, and bring it back into the lists.")
+repository = group("repository", "See what the repository holds, whether it is whole, and bring it into the lists.")
+
+for name, verb in {"verify": verify, "scrub": scrub, "damage": damage}.items():
+    repository.command(name)(verb)
 
 _DONE = {
     Settlement.ADOPTED: "is in the lists now",

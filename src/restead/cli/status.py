@@ -1,7 +1,9 @@
 """`restead status`: whether the service is there and well."""
 
+from typing import Any
+
 from restead.cli.client import Client
-from restead.cli.show import facts, print_json, size
+from restead.cli.show import count_of, facts, print_json, size, when
 from restead.cli.wiring import Json, over_http, say
 
 
@@ -22,5 +24,13 @@ def status(client: Client, json: Json = False) -> None:
         [("service", f"restead {found['version']} at {client.address.url}"), ("project", client.address.project),
          ("backups", f"{resources['backups']['used']}, {protecting} being made"),
          ("stored", size(found["stored"])),
-         ("restores", f"{len(under_way)} under way")]
+         ("restores", f"{len(under_way)} under way"), ("verified", _verified(found.get("verification")))]
     )  # fmt: skip
+
+
+def _verified(last: dict[str, Any] | None) -> str:
+    if last is None:
+        return "never"
+    hit = len({disk["backup_id"] for disk in last["damaged"]})
+    ours = f", {count_of(hit, 'backup')} of this project" if hit else ""
+    return f"{last['depth']}, begun {when(last['started_at'])} UTC: {last['state']}{ours}"

@@ -140,6 +140,13 @@ known_disks = sa.Table(
     _text("manifest"), _text("root"), _text("generation"), _time("noted_at"),
 )  # fmt: skip
 
+verifications = sa.Table(
+    "verifications", metadata,
+    _id(), _text("depth"), _text("state"), _time("started_at"), _time("finished_at", null=True),
+    _bytes("read"), _number("objects"), _json("findings"), _json("disks"),
+    sa.Index(None, "started_at"),
+)  # fmt: skip
+
 throttles = sa.Table(
     "throttles", metadata,
     sa.Column("name", sa.Text, primary_key=True),  # what is throttled as a whole: "restores"

@@ -83,12 +83,22 @@ class Inspection:
         self._noting("keyring", self._keyring.check)
         for error in self._log.check():
             self._found.setdefault(_object_in(error, "log"), error.message)
+        self._keyless()
         for project in sorted(self._keyring.projects):
             for name, error in self._room(project).index.check():
                 self._found.setdefault(name, error.message)
         if self._depth is not Depth.STRUCTURE:
             for name, error in scrub_control(self._store, self._spend):
                 self._found.setdefault(name, error.message)
+
+    def _keyless(self) -> None:
+        """Note disks whose project has no keys: its keyring version is missing, and nothing opens them without it."""
+        projects = [entry.project for entry in self._log.refresh().manifests.values()]
+        for project in sorted(set(projects) - set(self._keyring.projects)):
+            self._found["keyring"] = (
+                f"the keyring holds no keys of project {project}, of which {projects.count(project)} disk backups are "
+                "in the log: its newest version is missing, or the project's keys were destroyed"
+            )
 
     def _noting(self, fallback: str, check: Callable[[], None]) -> None:
         try:

@@ -17,6 +17,7 @@ from restead.service.doors import Doors, Rules
 from restead.service.quotas import Quotas
 from restead.service.restores import Restores
 from restead.service.servers import Servers
+from restead.service.verifications import Verifications
 
 __all__ = ["Rules", "Service", "Target"]
 
@@ -45,3 +46,4 @@ class Service:
         self.capabilities = Capabilities(doors)
         self.quotas = Quotas(doors)
         self.servers = Servers(doors)
+        self.verifications = Verifications(doors)

@@ -33,12 +33,15 @@ _NO_LINK = (errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EOPNOTSUPP)
 class LocalBlobs:
     """A BlobStore in the folder *root*, which is made if it is missing.  Any number of processes may share it."""
 
-    def __init__(self, root: Path, *, calls: Calls | None = None) -> None:
+    def __init__(self, root: Path, *, calls: Calls | None = None, reads_only: bool = False) -> None:
+        """*reads_only*: nothing is ever put, and nothing is made in the folder, which may be one that nobody can."""
         self._root = root
         self._calls = calls or Calls()
         self._known: set[Path] = set()  # folders whose own name is durable
         self._files = _OpenFiles(self._calls)
         with _translated(f"folder {root}"):
+            if reads_only:
+                return
             self._ensure(root)
             self._ensure(root / _TMP)
             self._calls.sweep(root / _TMP)

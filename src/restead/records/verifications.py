@@ -1,0 +1,45 @@
+"""Rows of verifications: what was looked at when, and what was wrong."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from restead.domain.ids import BackupId
+from restead.domain.verification import Depth, Verification, VerificationState
+from restead.records.database import Transaction
+from restead.records.encoding import build, plain
+from restead.records.tables import verifications, volume_backups
+
+_KEPT = 100  # the newest
+
+
+def keep(tx: Transaction, verification: Verification) -> None:
+    """Insert a verification, or write what it has come to; the oldest are forgotten."""
+    tx.connection.execute(verifications.delete().where(verifications.c.id == verification.id))
+    row: dict[str, Any] = plain(verification)
+    row |= {"started_at": verification.started_at, "finished_at": verification.finished_at}
+    tx.connection.execute(verifications.insert().values(**row))
+    old = sa.select(verifications.c.id).order_by(verifications.c.started_at.desc()).offset(_KEPT).limit(_KEPT)
+    tx.connection.execute(verifications.delete().where(verifications.c.id.in_(old.scalar_subquery())))
+
+
+def newest(tx: Transaction, *, ended: bool = False, depth: Depth | None = None) -> Verification | None:
+    """Return the last one, None if there is none; *ended*: that came to its end; *depth*: of that depth."""
+    query = sa.select(verifications).order_by(verifications.c.started_at.desc()).limit(1)
+    if ended:
+        query = query.where(verifications.c.state != VerificationState.RUNNING)
+    if depth is not None:
+        query = query.where(verifications.c.depth == depth)
+    row = tx.connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    times = {"started_at": row["started_at"].isoformat(), "finished_at": row["finished_at"]}
+    if times["finished_at"] is not None:
+        times["finished_at"] = times["finished_at"].isoformat()
+    return build(Verification, {**row, **times})
+
+
+def disk_backups(tx: Transaction, backup_id: BackupId) -> dict[str, str]:
+    """Return the ids of a backup's disk backups by their manifests."""
+    query = sa.select(volume_backups.c.manifest, volume_backups.c.id).where(volume_backups.c.backup_id == backup_id)
+    return {row.manifest: row.id for row in tx.connection.execute(query) if row.manifest is not None}
