@@ -1,10 +1,10 @@
 """Talking to a running QEMU: connect, say some commands, hang up.
 
 A QMP socket serves one client at a time, and a second one waits in the dark: so every conversation is short, has a
-time limit, and ends with its tasks awaited.  The library (qemu.qmp, extra `qemu`) is imported when it is first needed.
+time limit, and ends with its tasks awaited.  The library (qemu.qmp, extra `qemu`) is imported when it is first needed,
+and so is asyncio: both weigh more than the rest of this driver, which mostly opens disks.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
@@ -33,11 +33,15 @@ def converse(socket: Path, name: str, commands: Sequence[str], limit: float) -> 
     Raises:
         NoAnswer: it did not answer all of them within *limit* seconds, or is another guest.
     """
+    import asyncio
+
     require_library()
     return asyncio.run(_converse(socket, name, commands, limit))
 
 
 async def _converse(socket: Path, name: str, commands: Sequence[str], limit: float) -> list[object]:
+    import asyncio
+
     from qemu.qmp import ConnectError, QMPClient, QMPError
 
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # what it warns of is raised to us as well
