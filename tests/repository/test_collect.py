@@ -180,6 +180,22 @@ def test_a_reader_whose_pack_was_rewritten_finds_the_copy(house: House) -> None:
     assert target.data == _data(1)
 
 
+def test_a_session_that_was_ended_and_finds_nothing_is_told_so_not_of_damage(house: House) -> None:
+    """Whoever tells its story begins anew, instead of calling a backup damaged that somebody has deleted."""
+    first = house.save(MemoryDisk.of(_data(1)))
+    other = house.open()
+
+    def restore() -> None:
+        with other.session(PROJECT, label="restore", reads=[first]) as session:
+            house.repository.end(session.number)
+            house.repository.delete([first])
+            assert house.repository.collect().removed == 1
+            session.restore(first, MemoryDisk(8 * CHUNK))
+
+    with pytest.raises(Unavailable, match="was ended by somebody else"):
+        restore()
+
+
 def test_what_is_held_stays(house: House) -> None:
     first = house.save(MemoryDisk.of(_data(1)))
     house.repository.log.append(Hold(first, "somebody"))

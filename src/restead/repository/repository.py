@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from restead.domain.collected import Collected
-from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, ResteadError
+from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ManifestId, ProjectId
 from restead.domain.verification import Depth
 from restead.ports import BlobStore
@@ -111,7 +111,8 @@ class Repository:
             yield Session(
                 number, project, manifests, room, self.log, view, self._window, self._scratch, self.chunk_size
             )
-        except BaseException:
+        except BaseException as error:
+            self._require_alive(number, error)
             self._end_quietly(number)
             raise
         finally:
@@ -256,6 +257,11 @@ class Repository:
         shelf = Shelf(self._store, self.keyring.live(keys), self.keyring.repository_id, names.tag)
         index = Index(shelf, self._cache)
         return Room(shelf, names, index, LostThings(index.folder), self._window)
+
+    def _require_alive(self, number: int, error: BaseException) -> None:
+        """Raise Unavailable if a session met damage because somebody had ended it: what it read may be collected."""
+        if isinstance(error, Damaged) and number not in self.log.refresh().sessions:
+            raise Unavailable(f"session {number} was ended by somebody else", detail=error.message) from error
 
     def _end_quietly(self, number: int) -> None:
         """End a session that failed.  If that fails too, the first error is what the caller must see."""
