@@ -100,14 +100,14 @@ class ServedTarget(ServedSource):
     def write_at(self, offset: int, data: Buffer) -> None:
         """Write all of *data*; it may still be in memory when this returns (`flush`).  Raises Unavailable."""
         self._check_trusted()
-        self._written = True
-        self._client.write_at(offset, data)
+        with self._writing():
+            self._client.write_at(offset, data)
 
     def zero_at(self, offset: int, length: int) -> None:
         """Make that stretch read as zeroes; whole clusters are given back.  Raises Unavailable."""
         self._check_trusted()
-        self._written = True
-        self._client.zero_at(offset, length)
+        with self._writing():
+            self._client.zero_at(offset, length)
 
     def flush(self) -> None:
         """Return only when everything written, and the image's tables, are on stable storage.
@@ -142,6 +142,14 @@ class ServedTarget(ServedSource):
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
         # What is in the memory of qemu-nbd alone does not show in the file's times.
         return None if self._written else super().changed_since(generation)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._written = True
+        try:
+            yield
+        finally:
+            self._written = True  # a flush in between may not have met it
 
     def _check_trusted(self) -> None:
         if self._lost:
