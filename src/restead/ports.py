@@ -162,6 +162,15 @@ class TracksChanges(Protocol):
         ...
 
 
+@runtime_checkable
+class HasIdentity(Protocol):
+    """An open disk that can be told from another one which has taken its name."""
+
+    def identity(self) -> str:
+        """Return what is the same at each opening of this disk, whatever it holds, and another for every other disk."""
+        ...
+
+
 class Consistency(StrEnum):
     """How true to the guest a moment is (CSBS, `extend_info.consistency`)."""
 

@@ -10,7 +10,7 @@ from tests.conformance.cloud import MIB, Cloud
 from tests.conformance.volumes import source_of, target_of
 
 from restead.domain.server import Server
-from restead.ports import KeepsSpace, TracksChanges
+from restead.ports import HasIdentity, KeepsSpace, TracksChanges
 
 SIZE = 2 * MIB
 Ranges = Sequence[tuple[int, int]]
@@ -85,6 +85,20 @@ class ChangesSuite:
             cloud.overwrite(server, server.volumes[0].id, 0, b"by somebody else")
             target.flush()
             assert target.generation() == ""
+
+    def test_a_disk_keeps_its_identity_and_no_other_has_it(self, cloud: Cloud) -> None:
+        server = cloud.make([SIZE, SIZE])
+        identities = []
+        for number in (0, 1, 0):
+            with target_of(cloud, server, number) as target:
+                assert isinstance(target, HasIdentity)
+                target.write_at(0, bytes([number + 1]))
+                target.flush()
+                identities.append(target.identity())
+        assert identities[0] == identities[2] != identities[1]
+        with source_of(cloud, server) as source:
+            assert isinstance(source, HasIdentity)
+            assert source.identity() == identities[0]
 
     def test_a_generation_of_another_disk_or_of_none_says_nothing(self, cloud: Cloud) -> None:
         server, other = cloud.make([SIZE]), cloud.make([SIZE], "other")

@@ -109,6 +109,10 @@ class MemoryCloud:
                     disk.history.append((0, max(len(disk.now), volume.size)))
                     disk.now = disk.now[: volume.size].ljust(volume.size, b"\0")
 
+    def replace_disk(self, volume_id: VolumeId, data: bytes) -> None:
+        """Put another disk in the place of this one, as large, under the same id."""
+        self._disks[canonical_id(volume_id)] = _Disk(bytearray(data))
+
     def remove(self, server_id: ServerId) -> None:
         """Let the server be gone."""
         del self._servers[canonical_id(server_id)]
@@ -267,6 +271,9 @@ class MemorySource:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         self._begin("extents", offset, length)
         return self._extents(offset, offset + length)
+
+    def identity(self) -> str:
+        return self._disk.name
 
     def generation(self) -> str:
         self._begin("generation", 0, 0)

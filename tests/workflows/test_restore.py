@@ -13,9 +13,11 @@ from tests.workflows.test_backup import _failing
 from restead.domain.backup import Backup
 from restead.domain.errors import Code, Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId
+from restead.domain.listing import RestoreFilter, Window
 from restead.domain.restore import Restore, RestoreStats
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState, RestorePhase, RestoreState, VolumeOutcome
+from restead.records import RecordsUnavailable
 
 _O = VolumeOutcome
 
@@ -360,3 +362,51 @@ def test_what_somebody_else_wrote_between_two_lives_is_no_success(house: House) 
     assert restore.state is RestoreState.FAIL
     assert house.disks(server) == before
     assert house.cloud.log == [f"{verb} {server.id}" for verb in ("start", "stop")]
+
+
+def test_a_disk_that_was_put_in_the_place_of_the_target_is_not_touched(house: House) -> None:
+    """Nothing of it was saved, so what the old one held is not written over it."""
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    house.scribble(server, 2)
+    stranger = bytes(range(256)) * 256
+
+    def fault(what: str) -> None:
+        if what == "cloud: flush":
+            house.cloud.replace_disk(server.volumes[0].id, stranger)
+            raise Unavailable("the disk was replaced by another")
+
+    house.power.fault = fault
+    restore = house.restore(backup, power_on=True)
+    assert (restore.state, restore.volumes[0].outcome) == (RestoreState.FAIL, _O.DAMAGED)
+    assert "another disk stands in the place" in restore.volumes[0].reason
+    assert house.cloud.bytes_of(server.volumes[0].id) == stranger
+    assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
+
+
+def test_records_that_fail_after_the_commit_leave_a_restore_that_goes_on(house: House) -> None:
+    """What was saved is in the repository, and no row tells of it: the next life begins anew, as after a crash."""
+    server = house.server()
+    wanted, backup = house.disks(server), house.protect(server)
+    house.scribble(server, 2)
+    committed: list[str] = []
+
+    def fault(what: str) -> None:
+        if what.startswith("records: begin") and not what.endswith("reading") and _is_saving(house):
+            committed.append(what)
+            raise RecordsUnavailable("the disk of the records is full")
+
+    house.power.fault = fault
+    with pytest.raises(RecordsUnavailable):
+        house.restore(backup)
+    house.power.fault = lambda what: None
+    house.crash_and_restart()
+    house.drain()
+    (restore,) = house.service.restores.list(house.caller, PROJECT, RestoreFilter(), Window()).items
+    assert committed
+    assert (restore.failure, restore.state, house.disks(server)) == (None, RestoreState.SUCCESS, wanted)
+
+
+def _is_saving(house: House) -> bool:
+    """Tell whether a session has committed with pins: between that and the row, nobody else knows."""
+    return any(session.pins for session in house.repository.log.refresh().sessions.values())

@@ -99,6 +99,7 @@ class Repository:
         self.keyring.project(project)  # first: a new project's keys are durable before anything refers to it
         room = self._room(project)
         number = self.log.append(Open(label, project, list(reads)), valid=lambda state: _require(state, project, reads))
+        session: Session | None = None
         try:
             # The view is taken, and the index read, after the `open` is durable: what is condemned later waits for us.
             view = self.log.refresh()
@@ -108,16 +109,19 @@ class Repository:
             room.index.refresh()
             entries = [_visible(view, project, [id])[0] for id in reads]
             manifests = {entry.id: room.manifest(entry) for entry in entries}
-            yield Session(
+            session = Session(
                 number, project, manifests, room, self.log, view, self._window, self._scratch, self.chunk_size
             )
+            yield session
         except BaseException as error:
             self._require_alive(number, error)
-            self._end_quietly(number)
+            if session is None or not session.left_open:
+                self._end_quietly(number)
             raise
         finally:
             room.lost.keep()
-        self.end(number)
+        if not session.left_open:
+            self.end(number)
 
     def sessions(self, label: str) -> list[SessionState]:
         """Return what the log knows of sessions with this label: open ones, and those that left manifests."""

@@ -55,6 +55,7 @@ class Session(Reads):
         self._lock = Lock()
         self._saving = 0
         self._broken = False
+        self.left_open = False
 
     def save(
         self,
@@ -195,6 +196,10 @@ class Session(Reads):
         if isinstance(target, KeepsSpace):
             for offset, length in self._crossing(survey, want, target).stretches(zero=False):
                 target.reserve(offset, length)
+
+    def leave_open(self) -> None:
+        """Let the session not be ended when its block is left: whoever finds it by its label does that."""
+        self.left_open = True
 
     def _packing(self) -> Packing:
         studio = self._studio

@@ -13,7 +13,7 @@ from restead.domain.ids import ManifestId, RestoreId, VolumeId
 from restead.domain.known import KnownDisk
 from restead.domain.restore import PlannedVolume, Restore, RestorePlan
 from restead.domain.states import Event
-from restead.ports import Consistency, TracksChanges, Volumes
+from restead.ports import BlockTarget, Consistency, HasIdentity, TracksChanges, Volumes
 from restead.records import Records, RecordsUnavailable, known, restores
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Held, Hint, Holed, ManifestEntry, Reads, Repository, Session, Survey
@@ -61,6 +61,7 @@ class Disk:
         self._open = ExitStack()
         self._target: WatchedTarget | None = None
         self._tracker: TracksChanges | None = None
+        self._identity: str | None = None  # of the disk that this life has opened
         self._tried = False  # this life has begun to write to it
         self._back = False  # and has turned round
         self._proven = False
@@ -104,16 +105,25 @@ class Disk:
                 f"needs {self._volume.source.size}",
                 code=Code.TARGET_TOO_SMALL,
             )
+        self._require_same(disk)
         self._target = WatchedTarget(disk, check=self._check, first=self._begin, spend=self._spend)
         self._tracker = disk if isinstance(disk, TracksChanges) else None
         # After a failed flush memory may hold, and call clean, what the disk never got.
         self._target.past_caches = self._in_doubt()
 
+    def _require_same(self, disk: BlockTarget) -> None:
+        """Raise Damaged if it is another disk than this life has opened before: nothing of it was saved."""
+        found = disk.identity() if isinstance(disk, HasIdentity) else ""
+        if self._identity not in (None, found):
+            self.close()
+            raise Damaged(f"another disk stands in the place of {self.id} since this restore began; it is not touched")
+        self._identity = found
+
     def find_hint(self, there: Mapping[ManifestId, ManifestEntry]) -> None:
         """Set what is known of the open disk, if anything is; *there*: the manifests of the project."""
         around, self.hint = self._around, None
-        if self._tracker is None or self.target.past_caches:
-            return
+        if self._tracker is None or self.target.past_caches or around.restore.request.readback:
+            return  # who asks for everything to be read does not want to rely on what is known
         with around.records.read() as tx:
             found = known.known(tx, around.run.project_id, self.id)
         entry = None if found is None else there.get(found.manifest)

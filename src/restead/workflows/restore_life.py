@@ -193,7 +193,12 @@ class Life:
             self._note_lost(tx)
             restores.advance(tx, self._restore.id, Event.WRITE, safety_checkpoint_id=kept, stats=stats)
 
-        self._run.record(note)
+        try:
+            self._run.record(note)
+        except BaseException:
+            # Perhaps it was written, perhaps not: whoever goes on must find the session as after a crash.
+            session.leave_open()
+            raise
         self._phase, self._session = RestorePhase.WRITING, session.number
 
     def _rejoin(self, held: ExitStack) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.generation import generation_of, is_of
+from restead.drivers.images.generation import generation_of, identity_of, is_of
 from restead.drivers.images.rawio import PastCaches, RawIo
 from restead.drivers.images.space import blank, give_back, reserve_holes
 from restead.drivers.images.zeroes import zero_device, zero_file
@@ -67,6 +67,10 @@ class DiskSource:
         if self._is_device:  # a device cannot be asked for holes: all of it may be data
             return iter([Extent(offset, length, data=True)] if length else [])
         return self._file_extents(offset, offset + length)
+
+    def identity(self) -> str:
+        """Return the numbers of the file or device: another one under the same path has others."""
+        return identity_of(self._fd)
 
     def generation(self) -> str:
         """Return a name for what the file holds now, "" for a device: it does not note when it is written."""

@@ -14,6 +14,7 @@ bytes) keeps whole seconds only: so a file that was just written is waited for.
 """
 
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def generation_of(fd: int) -> str:
             return ""
         time.sleep((step - age) / 1e9)
     return ""  # somebody is writing to it
+
+
+def identity_of(fd: int) -> str:
+    """Return what tells the open file or device from every other on this machine."""
+    status = os.fstat(fd)
+    if stat.S_ISBLK(status.st_mode):
+        return f"device {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    return f"file {os.major(status.st_dev)}:{os.minor(status.st_dev)} {status.st_ino}"
 
 
 def is_of(fd: int, generation: str) -> bool:

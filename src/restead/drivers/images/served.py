@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.generation import generation_of, is_of
+from restead.drivers.images.generation import generation_of, identity_of, is_of
 from restead.drivers.nbd import NbdClient
 
 Buffer = bytes | bytearray | memoryview
@@ -38,6 +38,10 @@ class ServedSource:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Yield in order what may hold data and what reads as zeroes, as the image says.  Raises Unavailable."""
         return self._client.extents(offset, length)
+
+    def identity(self) -> str:
+        """Return the numbers of the image's file: another one under the same path has others."""
+        return identity_of(self._fd)
 
     def generation(self) -> str:
         """Return a name for what the image holds now; "" if its file system does not note every write."""
