@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -33,7 +34,8 @@ from restead.records.tables import metadata
 from restead.repository import KeyFile, Repository
 from restead.repository import Window as RepositoryWindow
 from restead.service import Rules, Service
-from restead.workflows import Comparer, Engine, SafetyRetention, stories
+from restead.workflows import Comparer, CopyKeeper, Engine, SafetyRetention, stories
+from restead.workflows.holding import hold
 
 PROJECT = ProjectId("p1")
 SECRET = KeyFile(bytes(range(32)))
@@ -49,6 +51,7 @@ class House:
         self.caller = Caller("u1", PROJECT, frozenset({Role.MEMBER}))
         self.admin = Caller("root", ProjectId("admin"), frozenset({Role.ADMIN}))
         self.reader = Caller("r1", PROJECT, frozenset({Role.READER}))
+        self.server_definitions: list[dict[str, object]] = []  # what a driver would keep
         self.untouched: dict[str, object] = {}  # a dump, for tests that something has not changed
         self._rules = rules
         Repository.create(self.store, SECRET, chunk_size=chunk_size)
@@ -73,7 +76,9 @@ class House:
             pauses=(0.01, 0.02),
         )
         compare = Comparer(self.repository, self.cloud)
-        self.service = Service(self.records, self.cloud, self.engine.submit, self._rules, compare)
+        self.service = Service(self.records, self.cloud, self.engine.submit, self._rules, compare,
+                               partial(hold, self.repository))  # fmt: skip
+        self.copies = CopyKeeper(self.records, self.repository, lambda: self.server_definitions)
         self.engine.do_regularly(SafetyRetention(self.records, self.engine.submit, timedelta(days=7)))
         self.engine.take_up()
         self.power.feed(self.records.engine)

@@ -100,6 +100,7 @@ def test_a_finished_backup_shows_every_member(front: Front) -> None:
             ],
             "os_images_data": [], "taskid": backup.run_id, "hypervisor_type": "QEMU",
             "supported_restore_mode": "backup", "support_lld": False, "consistency": "offline",
+                "held_until": None,
         },
         "tags": [{"key": "stage", "value": "prod"}],
     }  # fmt: skip
@@ -380,3 +381,21 @@ def test_the_speed_is_unknown_until_the_end(front: Front) -> None:
     assert backup.protected_at is not None
     for finished in (None, backup.protected_at, backup.protected_at - timedelta(seconds=1)):
         assert backup_view.view(replace(backup, finished_at=finished))["extend_info"]["average_speed"] == 0
+
+
+def test_a_backup_is_held_over_the_api(front: Front) -> None:
+    """The answer is the backup; what is past, shorter or no time is refused by name, and so is its deletion."""
+    backup = front.backup_of(front.server(MIB))
+    path = f"/checkpoint_items/{backup.id}/action"
+    held = front.post(path, {"hold": {"until": "2027-03-02T00:00:00"}})
+    assert held.status == 200
+    assert held.json["checkpoint_item"]["extend_info"]["held_until"] == "2027-03-02T00:00:00.000000"
+    assert front.get(f"/checkpoint_items/{backup.id}").json == held.json
+    for until in ("2027-03-01T23:59:59", "2020-01-01T00:00:00", "2027-13-01T00:00:00", "", "soon"):
+        refused = front.post(path, {"hold": {"until": until}})
+        assert (refused.status, refused.code, refused.message[:10]) == (400, "CSBS.9001", "hold.until"), until
+    for body in ({}, {"hold": {}}, {"hold": None}, {"hold": {"until": 5}}):
+        assert front.post(path, body).code == "CSBS.9001"
+    deleted = front.call("DELETE", f"/providers/{PROVIDER}/checkpoints/{backup.checkpoint_id}")
+    assert (deleted.status, deleted.code) == (400, "CSBS.2003")
+    assert front.post("/checkpoint_items/none/action", {"hold": {"until": "2027-03-02T00:00:00"}}).code == "CSBS.3001"

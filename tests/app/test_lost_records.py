@@ -81,7 +81,8 @@ def test_with_the_repository_and_the_recovery_key_every_disk_comes_back(tmp_path
     adopted = _lines(place.restead("repository", "adopt", "--json"))
     assert {line["backup_id"] for line in adopted} == set(wanted)
     assert place.restead("repository", "adopt", "--json") == ""
-    _add_servers(place)
+    servers = _lines(place.restead("server", "list", "--json"))
+    assert {server["id"] for server in servers} == {id for id, _ in _SERVERS.values()}, "they were kept in it, too"
     with service(place) as running:
         assert not any("in no list" in line for line in running.get("/status")["status"]["warnings"])
         for backup, (server, bytes_then) in wanted.items():

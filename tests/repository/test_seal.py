@@ -133,6 +133,7 @@ def test_keys_are_separated_by_sealing_key_kind_and_salt() -> None:
 def test_numbers_of_kinds_never_change() -> None:
     assert {kind.name: kind.value for kind in Kind} == {
         "PACK": 1, "CHUNK": 2, "PAGE": 3, "ROOT": 4, "CONTENTS": 5, "INDEX": 6, "LOG": 7, "SNAPSHOT": 8, "KEYRING": 9,
+        "SERVICE": 10,
     }  # fmt: skip
 
 

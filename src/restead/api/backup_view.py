@@ -92,6 +92,7 @@ class ExtendInfo(TypedDict):
     supported_restore_mode: Annotated[str, one_of("backup", "na")]
     support_lld: bool
     consistency: Annotated[str, one_of("", "crash", "filesystem", "offline")]
+    held_until: Time | None
 
 
 class TagView(TypedDict):
@@ -196,6 +197,7 @@ def _extend_info(backup: Backup) -> ExtendInfo:
         "supported_restore_mode": "backup" if backup.restorable else "na",
         "support_lld": False,
         "consistency": backup.consistency,
+        "held_until": time_or_null(backup.held_until),
     }
 
 

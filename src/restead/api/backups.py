@@ -11,6 +11,7 @@ from restead.api.backup_view import BackupBody, BackupCount, BackupList, view
 from restead.api.checkpoints import STATUSES
 from restead.api.openapi import all_tenants, choice, documented, moment_parameter, paging, parameter
 from restead.api.paging import flag, listing, moment, text, texts, window, word
+from restead.api.requests import BackupAction, hold_until
 from restead.domain.caller import Action
 from restead.domain.errors import Code
 from restead.domain.ids import BackupId, CheckpointId, ServerId
@@ -64,6 +65,19 @@ def show_backup(call: Annotated[Call, Depends(may(Action.BACKUPS_GET))], checkpo
     """The id of a record with exactly one backup shows that backup."""
     backup = call.service.backups.backup(call.caller, call.project_id, BackupId(checkpoint_item_id))
     return Json({"checkpoint_item": view(backup)})
+
+
+@router.post(
+    "/{checkpoint_item_id}/action",
+    **documented(
+        "actOnBackup", "Hold a backup", asks=BackupAction, answers=BackupBody,
+        codes=[Code.BACKUP_NOT_FOUND, Code.IN_PROGRESS],
+    ),
+)  # fmt: skip
+def act_on_backup(call: Annotated[Call, Depends(may(Action.BACKUPS_HOLD, body=True))], checkpoint_item_id: str) -> Json:
+    """Until then nobody can delete the backup, retention and administrators included; longer, never shorter."""
+    until, id = hold_until(call.body), BackupId(checkpoint_item_id)
+    return Json({"checkpoint_item": view(call.service.backups.hold(call.caller, call.project_id, id, until))})
 
 
 def _filter(query: QueryParams) -> BackupFilter:

@@ -86,8 +86,11 @@ def moment(query: QueryParams, name: str, *, day_ends: bool | None = None) -> da
         InvalidRequest: it is no time of the form YYYY-MM-DDTHH:MM:SS, with or without fraction and Z.
     """
     value = query.get(name)
-    if value is None:
-        return None
+    return None if value is None else moment_of(value, name, day_ends=day_ends)
+
+
+def moment_of(value: str, name: str, *, day_ends: bool | None = None) -> datetime:
+    """Return *value*, which was sent as *name*, as an aware time.  Raises as `moment`."""
     try:
         if (found := _MOMENT.fullmatch(value)) is not None:
             fraction = timedelta(microseconds=int((found[2] or "0").ljust(6, "0")[:6]))

@@ -5,12 +5,14 @@ same as leaving a member out.  A boolean may be text that is exactly one, except
 wrong there starts a server.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from restead.api.auth import PROVIDER_ID, check_provider
 from restead.api.body import parse
+from restead.api.paging import moment_of
 from restead.domain.backup import SERVER_TYPE, BackupRequest, Tag
 from restead.domain.errors import InvalidRequest
 from restead.domain.ids import BackupId, CheckpointId, ServerId, VolumeBackupId, VolumeId
@@ -186,6 +188,20 @@ class RestoresAction(Shape):
     throttle: ThrottleShape
 
 
+class HoldShape(Shape):
+    """Until when nobody can delete the backup: UTC; later than now, and than it is held already."""
+
+    until: Annotated[
+        str, WithJsonSchema({"type": "string", "format": "csbs-time", "examples": ["2027-03-02T00:00:00"]})
+    ]
+
+
+class BackupAction(Shape):
+    """What can be done with a backup."""
+
+    hold: HoldShape
+
+
 class ProtectableEntry(Shape):
     """A server that might be backed up."""
 
@@ -263,6 +279,11 @@ def plan_request(body: bytes, default_target: str) -> tuple[RestoreRequest, bool
     """Return the restore that is to be planned, and whether disks shall be compared.  Raises as `restore_request`."""
     plan = parse(RestorePlanRequest, body).restore
     return _restore_request(plan, default_target), plan.parameters.compare is True
+
+
+def hold_until(body: bytes) -> datetime:
+    """Return until when the caller wants a backup held.  Raises InvalidRequest."""
+    return moment_of(parse(BackupAction, body).hold.until, "hold.until")
 
 
 def restore_action(body: bytes) -> RestoreAction:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restead.cli import House, run
+from restead.cli.doors import Recovery, RecoverySecret
 from restead.domain.errors import NotFound
 from restead.domain.verification import Finding
 
@@ -28,6 +29,15 @@ class _Doors:
         from restead.app.scrubbing import scrub_folder
 
         return scrub_folder(folder, rate, told, restart=restart)
+
+    @contextmanager
+    def recovery(
+        self, settings: "Settings", address: str, secret: RecoverySecret, at_least: tuple[int, bytes] | None
+    ) -> Iterator[Recovery]:
+        from restead.app.recovering import recovery
+
+        with recovery(settings, address, secret, at_least) as found:
+            yield found
 
     @contextmanager
     def house(self, settings: "Settings", *, make: bool) -> Iterator[House]:

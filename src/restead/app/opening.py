@@ -26,8 +26,9 @@ from restead.app.stores import folder_of, open_store, window_for
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.drivers.images import ImagesDriver, ImagesOptions
 from restead.drivers.images.accel import Accel
+from restead.drivers.images.stored import to_json
 from restead.ports import BlobStore
-from restead.records import Records
+from restead.records import Records, remembered
 from restead.repository import KeyFile, Keyring, Passphrase, Repository, Secret
 from restead.settings import Settings
 
@@ -54,6 +55,10 @@ class Opened:
     def store(self) -> BlobStore:
         return open_store(self.address, self.settings)
 
+    def server_definitions(self) -> list[dict[str, object]]:
+        """Return what an operator has described, as JSON: no record has it, and no repository but for the copy."""
+        return [to_json(definition) for definition in self.images.definitions()]
+
     def keyring(self, secret: Secret | None = None) -> Keyring:
         """Open the repository's keyring, with the secret that the settings name if no other is given.
 
@@ -71,6 +76,7 @@ class Opened:
 
         Raises:
             NotFound: there is none, and it shall not be made.
+            Damaged: it shows an older history than these records, or this cache, have seen.
         """
         if not self._has_repository:
             if not make:
@@ -78,9 +84,25 @@ class Opened:
                 raise NotFound(f"there is no repository in {where}")
             self.keyring()
         window = window_for(self.address, self.settings)
-        return Repository.open(
+        repository = Repository.open(
             self.store, self._secret(), cache=self.folder.path / "cache", scratch=self._scratch(), window=window
         )
+        with self.records.read() as tx:
+            known = remembered.newest_digest(tx, repository.keyring.repository_id)
+        repository.log.require(*known)  # the cache, which knows it too, may be lost at any time
+        return repository
+
+    def remember(self, repository: Repository, number: int, digest: bytes) -> None:
+        """Note in the records that this entry of the log was seen: an older history is refused from now on."""
+        with self.records.begin() as tx:
+            remembered.keep_digest(tx, repository.keyring.repository_id, number, digest)
+
+    def forget_history(self) -> None:
+        """Believe whatever history the repository shows next, also an older one."""
+        id = self.keyring().repository_id
+        with self.records.begin() as tx:
+            remembered.forget_digest(tx, id)
+        (self.folder.path / "cache" / f"{id.hex()}.digest").unlink(missing_ok=True)
 
     def _scratch(self) -> Path:
         """Where packs are built: in a folder that is the store they need not be copied, else on our own disk."""

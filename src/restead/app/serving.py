@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,7 +27,16 @@ from restead.records import Records, Tokens
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
-from restead.workflows import Collecting, Comparer, Engine, SafetyRetention, stories
+from restead.workflows import (
+    Collecting,
+    Comparer,
+    CopyKeeper,
+    Engine,
+    HoldKeeper,
+    SafetyRetention,
+    stories,
+)
+from restead.workflows.holding import hold
 from restead.workflows.stock import warnings_of
 from restead.workflows.verify import Regularly, Verifier
 from restead.workflows.verify import warnings_of as damage_warnings
@@ -37,6 +47,7 @@ _UNCONFIRMED = (
     "nobody has confirmed that the recovery key is kept elsewhere; without it, losing the key file or passphrase "
     "loses every backup: restead key export, then restead key confirm"
 )
+_COPY_EVERY = timedelta(seconds=3)  # a burst of changes becomes one copy
 
 
 def serve(settings: Settings) -> None:
@@ -53,11 +64,15 @@ def serve(settings: Settings) -> None:
         url = url_of(listener, settings)
         house.folder.announce(url)
         disagreement = _disagreement(house, repository)
-        with _engine(house, repository) as engine:
-            warnings = _warnings(repository.keyring, disagreement, house.records)
+        copies = CopyKeeper(house.records, repository, house.server_definitions)
+        with _engine(house, repository, copies) as engine:
+            warnings = _warnings(repository.keyring, disagreement, house.records, copies.warnings)
             rules = _rules(settings)
             api = create_api(
-                Service(house.records, house.images, engine.submit, rules, Comparer(repository, house.images)),
+                Service(
+                    house.records, house.images, engine.submit, rules, Comparer(repository, house.images),
+                    partial(hold, repository),
+                ),
                 Tokens(house.records),
                 base_url=settings.public_url or None,
                 identity_url=settings.identity_url or None,
@@ -75,7 +90,7 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 
 
 @contextmanager
-def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
+def _engine(house: Opened, repository: Repository, copies: CopyKeeper) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
     told = stories(house.records, repository, house.images, house.images, grace=timedelta(seconds=settings.stop_grace))
@@ -88,6 +103,8 @@ def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
         verifier, days = Verifier(house.records, repository), timedelta(days=settings.verify_every)
         depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
         engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
+    engine.do_regularly(HoldKeeper(house.records, repository), timedelta(minutes=1))
+    engine.do_regularly(copies, _COPY_EVERY)
     Comparer(repository, house.images).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:
@@ -98,6 +115,7 @@ def _engine(house: Opened, repository: Repository) -> Iterator[Engine]:
     finally:
         if not engine.stop(timedelta(seconds=settings.shutdown_grace)):
             log.warning("a run did not come to rest in time; the next start takes it up again")
+        copies.keep()
 
 
 def _rules(settings: Settings) -> Rules:
@@ -124,12 +142,14 @@ def _single_writer(house: Opened) -> Sequence[str]:
     return [f"{house.address} lets two puts of one name win, so this service's data folder alone may write to it"]
 
 
-def _warnings(keyring: Keyring, others: Sequence[str], records: Records) -> Callable[[], Sequence[str]]:
+def _warnings(
+    keyring: Keyring, lasting: Sequence[str], records: Records, passing: Callable[[], Sequence[str]]
+) -> Callable[[], Sequence[str]]:
     def warnings() -> Sequence[str]:
         if not keyring.recovery_confirmed:
             keyring.refresh()  # the command line may have confirmed it in another process
         unconfirmed = () if keyring.recovery_confirmed else (_UNCONFIRMED,)
-        return (*unconfirmed, *others, *damage_warnings(records))
+        return (*unconfirmed, *lasting, *passing(), *damage_warnings(records))
 
     return warnings
 

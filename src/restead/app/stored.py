@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from restead.app.opening import Opened
 from restead.domain.collected import Collected
 from restead.domain.errors import Unavailable
-from restead.domain.stock import Settled, StoredDisk
+from restead.domain.stock import Settled, StoredDisk, Succession
 from restead.domain.verification import Depth, Verification
 from restead.drivers.blobs import OneWriter
 from restead.records import verifications
 from restead.repository import Repository
 from restead.workflows.adopt import Adoption
+from restead.workflows.service_copy import Successor
 from restead.workflows.stock import stored_disks
 from restead.workflows.verify import Verifier
 
@@ -24,13 +25,23 @@ class FolderStored:
     def disks(self) -> Iterator[StoredDisk]:
         yield from stored_disks(self._opened.records, self._repository())
 
-    def settle(self) -> Iterator[Settled]:
+    def take_over(self, *, older: bool) -> Succession | None:
         with self._opened.folder.setting_up() as service:
             if service is not None:
                 raise Unavailable(f"a service works on the data folder, end it first: {service}")
             self._opened.folder.occupy("no address: it is restead repository adopt")
+            if older:
+                self._opened.forget_history()
             repository = self._opened.repository(make=False)
-        yield from Adoption(self._opened.records, repository).settle()
+        return taken_over(self._opened, repository)
+
+    def settle(self) -> Iterator[Settled]:
+        yield from Adoption(self._opened.records, self._repository()).settle()
+
+    def digest(self) -> tuple[int, bytes]:
+        repository = self._repository()
+        repository.log.refresh()
+        return repository.log.digest()
 
     def collect(self, *, dry: bool, garbage: float) -> Collected:
         return self._repository().collect(dry=dry, garbage=garbage)
@@ -56,3 +67,8 @@ class FolderStored:
     def _repository(self) -> Repository:
         with self._opened.folder.setting_up():
             return self._opened.repository(make=False)
+
+
+def taken_over(opened: Opened, repository: Repository) -> Succession | None:
+    """Take over what the service that worked on the repository before has left of itself there."""
+    return Successor(opened.records, repository, opened.images.put_back).take_over()

@@ -3,6 +3,7 @@
 Results go to standard output, everything else to standard error with `restead: ` in front.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from restead.cli.backups import backups, checkpoints
 from restead.cli.doors import Doors, House, NewServer
 from restead.cli.keys import keys
 from restead.cli.protect import protect
+from restead.cli.recover import recover
 from restead.cli.repository import repository
 from restead.cli.repository_collect import collect  # noqa: F401 - adds itself to the group
 from restead.cli.restore import restore
@@ -39,7 +41,10 @@ def command_line() -> typer.Typer:
         add_completion=False,
     )
     line.callback()(_root)
-    for name, verb in {"protect": protect, "restore": restore, "status": status, "serve": serve}.items():
+    verbs: dict[str, Callable[..., None]] = {
+        "protect": protect, "restore": restore, "status": status, "serve": serve, "recover": recover,
+    }  # fmt: skip
+    for name, verb in verbs.items():
         line.command(name, epilog=EXIT_CODES)(verb)
     for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository):
         line.add_typer(nouns)

@@ -1,5 +1,6 @@
 """`restead backup …` and `restead checkpoint …`: what there is to restore."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.show import facts, megabytes, print_json, table, when
-from restead.cli.wiring import Json, agree, group, over_http, say
+from restead.cli.wiring import Json, agree, duration, group, over_http, say
 
 backups = group("backup", "List, show and delete backups.")
 checkpoints = group("checkpoint", "List and show runs of backups: one moment, one or more servers.")
@@ -33,10 +34,12 @@ def list_backups(
         return
     rows = [
         (each["id"], each["name"], each["extend_info"]["resource_name"], each["status"], when(each["protected_at"]),
-         megabytes(each["extend_info"]["size"]))
+         megabytes(each["extend_info"]["size"]), _held(each))
         for each in found
     ]  # fmt: skip
-    table(("ID", "NAME", "SERVER", "STATUS", "MOMENT (UTC)", "STORED"), rows)
+    headings = ("ID", "NAME", "SERVER", "STATUS", "MOMENT (UTC)", "STORED", "HELD UNTIL (UTC)")
+    shown = len(headings) if any(row[-1] for row in rows) else len(headings) - 1
+    table(headings[:shown], [row[:shown] for row in rows])
 
 
 @backups.command("show")
@@ -53,6 +56,7 @@ def show_backup(client: Client, backup: _BackupName, json: Json = False) -> None
          ("status", found["status"]), ("progress", _percent(found)), ("failed", about["fail_reason"]),
          ("server", f"{about['resource_name']} ({found['resource_id']})"), ("moment", when(found["protected_at"])),
          ("consistency", about.get("consistency", "")), ("checkpoint", found["checkpoint_id"]),
+         ("held until", when(held) if (held := about.get("held_until")) else ""),
          ("stored", megabytes(about["size"])), ("saved", f"{about['space_saving_ratio']} %")]
     )  # fmt: skip
     if about["volume_backups"]:
@@ -63,6 +67,24 @@ def show_backup(client: Client, backup: _BackupName, json: Json = False) -> None
             for each in about["volume_backups"]
         ]  # fmt: skip
         table(("DISK BACKUP", "DISK", "SIZE", "STATUS", "", "STORED"), rows)
+
+
+@backups.command("hold")
+@over_http
+def hold_backup(
+    client: Client,
+    backup: _BackupName,
+    until: Annotated[
+        str, typer.Option(help="Date, or date and time in UTC: 2027-03-02, 2027-03-02T12:00:00.", show_default=False)
+    ] = "",
+    lasts: Annotated[str, typer.Option("--for", help="How long from now: 90d, 12h, 30m, 4w.", show_default=False)] = "",
+) -> None:
+    """Let nobody delete a backup before a time, administrators included. A hold can be made longer, never shorter."""
+    moment = _moment(until, lasts)
+    found = find.backup(client, backup)
+    answer = client.post(f"/checkpoint_items/{found['id']}/action", {"hold": {"until": f"{moment:%Y-%m-%dT%H:%M:%S}"}})
+    held = answer["checkpoint_item"]["extend_info"]["held_until"]
+    say(f"nobody can delete backup {found['name']} ({found['id']}) before {when(held)} UTC")
 
 
 @backups.command("delete")
@@ -110,6 +132,23 @@ def show_checkpoint(
     print()
     rows = [(each["id"], each["name"], each["extend_info"]["resource_name"], each["status"]) for each in items]
     table(("BACKUP", "NAME", "SERVER", "STATUS"), rows)
+
+
+def _held(backup: Body) -> str:
+    held = backup["extend_info"].get("held_until")
+    return when(held) if held else ""
+
+
+def _moment(until: str, lasts: str) -> datetime:
+    if bool(until) == bool(lasts):
+        raise typer.BadParameter("say either --until or --for")
+    if lasts:
+        return datetime.now(UTC) + duration(lasts)
+    try:
+        found = datetime.fromisoformat(until)
+    except ValueError:
+        raise typer.BadParameter(f"{until!r} is no date such as 2027-03-02") from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _names(checkpoint: Body) -> str:

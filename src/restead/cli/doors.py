@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +11,7 @@ from restead.domain.caller import Role
 from restead.domain.collected import Collected
 from restead.domain.key import Erased, Erasure, Key
 from restead.domain.server import Server
-from restead.domain.stock import Settled, StoredDisk
+from restead.domain.stock import Settled, StoredDisk, Succession
 from restead.domain.token import Token
 from restead.domain.verification import Depth, Finding, Verification
 
@@ -115,8 +115,19 @@ class Stored(Protocol):
         """Yield the disk backups in the repository, oldest first."""
         ...
 
+    def take_over(self, *, older: bool) -> Succession | None:
+        """Take over tokens and servers from the copy in the repository, None if there is none; before `settle`.
+
+        *older*: the repository may be older than what was seen of it before.  Raises Unavailable while a service runs.
+        """
+        ...
+
     def settle(self) -> Iterator[Settled]:
-        """Bring lists and repository together, and yield what was done.  Raises Unavailable while a service runs."""
+        """Bring lists and repository together, and yield what was done."""
+        ...
+
+    def digest(self) -> tuple[int, bytes]:
+        """Return number and digest of the newest entry of the log."""
         ...
 
     def collect(self, *, dry: bool, garbage: float) -> Collected:
@@ -137,6 +148,30 @@ class Stored(Protocol):
 
     def verified(self) -> Verification | None:
         """Return the last verification that came to its end, None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySecret:
+    """What opens the repository of a lost service; with neither it is the passphrase of the settings."""
+
+    key_file: Path | None = None
+    recovery_key: str = field(default="", repr=False)
+
+
+class Recovery(Protocol):
+    """A service being rebuilt on a new data folder."""
+
+    def take_over(self) -> Succession | None:
+        """As `Stored.take_over`."""
+        ...
+
+    def settle(self) -> Iterator[Settled]:
+        """As `Stored.settle`."""
+        ...
+
+    def done(self) -> None:
+        """Say that all of it was done: the folder is a service's from now on."""
         ...
 
 
@@ -176,6 +211,18 @@ class House(Protocol):
 
 class Doors(Protocol):
     """What only the composition root can do."""
+
+    def recovery(
+        self, settings: "Settings", address: str, secret: RecoverySecret, at_least: tuple[int, bytes] | None
+    ) -> AbstractContextManager[Recovery]:
+        """Open a new data folder on the repository at *address*, whose log must show at least that entry.
+
+        Raises:
+            InvalidRequest: the folder is no new one, or the secret opens nothing.
+            NotFound: there is no repository.
+            Damaged: it is, or it is older.
+        """
+        ...
 
     def serve(self, settings: "Settings") -> None:
         """Run the service until it is told to end."""

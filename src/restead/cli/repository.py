@@ -1,5 +1,6 @@
 """`restead repository …`: what the repository holds, whatever the lists say.  Works on the data folder."""
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ from restead.cli.doors import Stored
 from restead.cli.show import count_of, print_json, size, table, when
 from restead.cli.verify import damage, scrub, verify
 from restead.cli.wiring import Exit, Json, fail, group, on_folder, say
-from restead.domain.stock import Settled, Settlement, StoredDisk
+from restead.domain.stock import Settled, Settlement, StoredDisk, Succession
 
 repository = group("repository", "See what the repository holds, whether it is whole, and bring it into the lists.")
 
@@ -53,22 +54,61 @@ def list_(
 
 @repository.command("adopt")
 @on_folder
-def adopt(stored: Stored, json: Json = False) -> None:
+def adopt(
+    stored: Stored,
+    older: Annotated[
+        bool, typer.Option("--accept-older", help="The repository may be older than what was seen of it before.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Make lists and repository agree, after one was lost or put back without the other. No service may run.
 
     Backups that are in no list come into them; those that the repository does not hold become error.
     """
+    tell_succession(succession := stored.take_over(older=older))
+    done = tell_settled(stored.settle(), json=json)
+    if not json and not done:
+        say("lists and repository agree; nothing was done")
+    fail_if_damaged(succession, done)
+
+
+@repository.command("digest")
+@on_folder
+def digest(stored: Stored) -> None:
+    """Print number and digest of the newest entry of the log: kept elsewhere, it shows a repository that is older."""
+    number, found = stored.digest()
+    print(f"{number}:{found.hex()}")
+
+
+def tell_succession(found: Succession | None) -> None:
+    """Tell people what a copy gave back."""
+    if found is None:
+        return
+    for reason in found.damaged:
+        say(f"{reason}: an older copy of what the service knew is used")
+    if found.tokens or found.servers:
+        servers = f", servers {', '.join(found.servers)}" if found.servers else ""
+        say(f"taken over from service/{found.number}: {count_of(found.tokens, 'token')}{servers}")
+
+
+def tell_settled(settled: Iterable[Settled], *, json: bool) -> list[Settled]:
+    """Print each as it is done; return all."""
     done = []
-    for each in stored.settle():
+    for each in settled:
         done.append(each)
         if json:
             print_json(_settled(each))
         else:
             _tell(each)
-    if not json and not done:
-        say("lists and repository agree; nothing was done")
+    return done
+
+
+def fail_if_damaged(succession: Succession | None, done: Sequence[Settled]) -> None:
+    """Raise typer.Exit if something could not be taken over."""
     if any(each.damaged for each in done):
         raise fail("some backups could not be taken in: what is stored of them is damaged", Exit.FAILED)
+    if succession is not None and succession.damaged:
+        raise fail("the newest copy of what the service knew is damaged", Exit.FAILED)
 
 
 def _tell(each: Settled) -> None:

@@ -1,28 +1,16 @@
 """`restead token …`: who may speak to the service.  Works on the data folder, service or not."""
 
-import re
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from restead.cli.doors import House
 from restead.cli.show import print_json, table, when
-from restead.cli.wiring import Json, beginning_folder, group, on_folder, say
+from restead.cli.wiring import Json, beginning_folder, duration, group, on_folder, say
 from restead.domain.caller import Role
 from restead.domain.token import Token
 
 tokens = group("token", "Make, list and revoke the tokens that programs and people use.")
-
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "w": "weeks"}
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([dhmw])", text)
-    if not match:
-        raise typer.BadParameter(f"{text!r} is no duration such as 90d, 12h, 30m or 4w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
 
 @tokens.command("create")
 @beginning_folder
@@ -35,7 +23,7 @@ def create(
     ] = "",
 ) -> None:
     """Make a token and print it, this once: the last word on standard output."""
-    token = house.create_token(project, role, _duration(expires) if expires else None)
+    token = house.create_token(project, role, duration(expires) if expires else None)
     until = f"for {expires}" if expires else "until it is revoked"
     say(f"a {role.value} of project {project}, good {until}; it is stored hashed and not shown again")
     print(token)

@@ -6,8 +6,10 @@ a `Client`; the decorators here put the options in its place that say which one.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -59,6 +61,8 @@ _CODES: dict[type[ResteadError], Exit] = {
     Damaged: Exit.FAILED,
 }
 
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "w": "weeks"}
+
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -71,6 +75,14 @@ def fail(message: str, code: Exit) -> typer.Exit:
     """Tell why, and return what to raise."""
     stderr.print(Text("restead: ", "red") + Text(message))
     return typer.Exit(code)
+
+
+def duration(text: str) -> timedelta:
+    """Return how long `90d`, `12h`, `30m` or `4w` is.  Raises typer.BadParameter."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([dhmw])", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no duration such as 90d, 12h, 30m or 4w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def agree(question: str) -> None:

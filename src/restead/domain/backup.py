@@ -115,6 +115,7 @@ class Backup:
     auto_trigger: bool = False
     tags: tuple[Tag, ...] = field(default=())
     safety_of: RestoreId | None = None  # the restore before which it was made, to undo it
+    held_until: datetime | None = None  # before then nobody can delete it
 
     @property
     def restorable(self) -> bool:
@@ -137,6 +138,26 @@ class BackupRequest:
     consistency: str = "best"
     tags: tuple[Tag, ...] = ()
     excluded: tuple[VolumeId, ...] = ()
+
+
+def check_hold(backup: Backup, until: datetime, now: datetime) -> None:
+    """Return if the backup can be held until then.
+
+    Raises:
+        InvalidRequest: that is past, or shorter than it is held already; or the backup is being made, deleted, or
+            in error.
+    """
+    if until <= now:
+        raise InvalidRequest(f"hold.until: {until:%Y-%m-%d %H:%M:%S} UTC is past")
+    if backup.held_until is not None and until < backup.held_until:
+        raise InvalidRequest(
+            f"hold.until: backup {backup.id} is held until {backup.held_until:%Y-%m-%d %H:%M:%S} UTC already; a hold "
+            f"can be made longer, never shorter: {until:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if not backup.restorable:
+        raise InvalidRequest(
+            f"backup {backup.id} is {backup.state.value}; only one that can be restored is held", code=Code.IN_PROGRESS
+        )
 
 
 @dataclass(frozen=True, slots=True)

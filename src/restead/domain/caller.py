@@ -20,6 +20,7 @@ class Action(StrEnum):
     BACKUPS_LIST = "csbs:backups:list"
     BACKUPS_GET = "csbs:backups:get"
     BACKUPS_DELETE = "csbs:backups:delete"
+    BACKUPS_HOLD = "csbs:backups:hold"
     RESTORES_CREATE = "csbs:restores:create"
     RESTORES_LIST = "csbs:restores:list"
     RESTORES_GET = "csbs:restores:get"

@@ -3,7 +3,7 @@
 The two are written one after the other, and either may be lost, or put back as it was earlier, without the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -59,3 +59,13 @@ class Settled:
     name: str = ""
     reason: str = ""
     damaged: bool = False  # it was left because stored bytes are damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """What a sealed copy in the repository gave back, besides the lists."""
+
+    number: int  # of the copy
+    tokens: int  # that go on working
+    servers: Sequence[str]  # names of those that are known again
+    damaged: Sequence[str] = ()  # why newer copies could not be read

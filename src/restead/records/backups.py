@@ -81,9 +81,26 @@ def usage(tx: Transaction, project_id: ProjectId) -> tuple[int, int]:
 
 
 def safety_before(tx: Transaction, moment: datetime) -> tuple[Backup, ...]:
-    """Return what restores have kept to be undone, was made before *moment*, and nobody works on."""
+    """Return what restores have kept to be undone, was made before *moment*, nobody holds and nobody works on."""
     resting = (BackupState.AVAILABLE, BackupState.ERROR)
-    return _select(tx, backups.c.safety_of.is_not(None), backups.c.created_at < moment, backups.c.state.in_(resting))
+    free = sa.or_(backups.c.held_until.is_(None), backups.c.held_until <= tx.now)
+    old = backups.c.created_at < moment
+    return _select(tx, backups.c.safety_of.is_not(None), old, backups.c.state.in_(resting), free)
+
+
+def held(tx: Transaction) -> tuple[Backup, ...]:
+    """Return the backups of all projects that are held, and those whose hold is over and was not noted yet."""
+    return _select(tx, backups.c.held_until.is_not(None))
+
+
+def set_hold(tx: Transaction, id: BackupId, until: datetime) -> None:
+    tx.connection.execute(backups.update().where(backups.c.id == id).values(held_until=until, updated_at=tx.now))
+
+
+def end_hold(tx: Transaction, id: BackupId, until: datetime) -> None:
+    """Note that a hold until that moment is over, unless it was made longer meanwhile."""
+    same = sa.and_(backups.c.id == id, backups.c.held_until == until)
+    tx.connection.execute(backups.update().where(same).values(held_until=None, updated_at=tx.now))
 
 
 def parent(tx: Transaction, project_id: ProjectId, volume_id: VolumeId) -> ManifestId | None:

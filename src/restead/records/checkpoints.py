@@ -32,7 +32,7 @@ def checkpoint(tx: Transaction, project_id: ProjectId, id: CheckpointId) -> Chec
     ).one_or_none()
     if found is None:
         raise NotFound(f"backup record {id[:64]} does not exist", code=Code.BACKUP_NOT_FOUND)
-    return _checkpoint(found)
+    return checkpoint_of(found)
 
 
 def list_checkpoints(
@@ -49,7 +49,7 @@ def list_checkpoints(
     if wanted.end is not None:
         where.append(checkpoints.c.created_at <= wanted.end)
     found, more = listing.rows(tx, checkpoints, project_id, where, window, _SORTS)
-    return Page(tuple(_checkpoint(row) for row in found), more)
+    return Page(tuple(checkpoint_of(row) for row in found), more)
 
 
 def settle(tx: Transaction, id: CheckpointId) -> None:
@@ -77,7 +77,8 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _checkpoint(row: sa.Row[Any]) -> Checkpoint:
+def checkpoint_of(row: sa.Row[Any]) -> Checkpoint:
+    """Return the checkpoint of a row."""
     return Checkpoint(
         id=row.id,
         project_id=row.project_id,

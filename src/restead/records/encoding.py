@@ -43,6 +43,12 @@ def build(kind: type[Thing], data: Any) -> Thing:
         raise Damaged(f"a row of the records holds no {kind.__name__}", detail=str(error)) from error
 
 
+def known(kind: type, data: Any) -> dict[str, Any]:
+    """Return those members of *data* that a *kind* has: a newer release may have written more."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
+
+
 def _build(kind: type[Thing], data: Any) -> Thing:
     hints = _hints(typing.cast(Any, kind))
     return kind(**{name: _value(hints[name], item) for name, item in data.items()})

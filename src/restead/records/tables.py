@@ -81,8 +81,9 @@ backups = sa.Table(
     _json("server"), _text("run_id"), _flag("full"), _text("consistency_wanted"), _text("consistency"),
     _json("excluded"), _json("tags"), _number("progress"), _flag("auto_trigger"),
     _text("failed_operation"), _text("failure_code", null=True), _text("failure_message", null=True),
-    _text("safety_of", null=True),
+    _text("safety_of", null=True), _time("held_until", null=True),
     sa.Index(None, "safety_of"),
+    sa.Index(None, "held_until"),
     sa.Index(None, "checkpoint_id"),
     sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "project_id", "updated_at", "id"),
@@ -151,6 +152,12 @@ throttles = sa.Table(
     "throttles", metadata,
     sa.Column("name", sa.Text, primary_key=True),  # what is throttled as a whole: "restores"
     _bytes("bytes_per_second"),
+)  # fmt: skip
+
+remembered = sa.Table(
+    "remembered", metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # "service", or "log/" and the id of a repository
+    _json("value"),
 )  # fmt: skip
 
 runs = sa.Table(

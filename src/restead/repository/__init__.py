@@ -49,19 +49,20 @@ from restead.repository.holes import Holed
 from restead.repository.inspection import Inspected
 from restead.repository.journal import Journal
 from restead.repository.keyring import KeyFile, Keyring, Passphrase, RecoveryKey, Secret, Wrapping, WrappingKind
-from restead.repository.log import ManifestEntry, Phase, SessionState
+from restead.repository.log import Hold, ManifestEntry, Phase, Release, SessionState
 from restead.repository.manifest import DiskDescription, Manifest
 from restead.repository.progress import Count, Progress
 from restead.repository.reads import Held, Reads, Rewritten
 from restead.repository.repository import CHUNK_SIZE, Repository
 from restead.repository.room import Window
 from restead.repository.scrub import scrub
+from restead.repository.service_copy import ServiceCopies, ServiceCopy
 from restead.repository.session import Session
 from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "Holed", "Inspected", "Journal", "KeyFile",
-    "Keyring", "Lost", "Manifest", "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads", "RecoveryKey",
-    "Repository", "Rewritten", "Saved", "Secret", "Session", "SessionState", "Survey", "Window", "Wrapping",
-    "WrappingKind", "scrub",
+    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "Hold", "Holed", "Inspected", "Journal",
+    "KeyFile", "Keyring", "Lost", "Manifest", "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads",
+    "RecoveryKey", "Release", "Repository", "Rewritten", "Saved", "Secret", "ServiceCopies", "ServiceCopy", "Session",
+    "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
 ]  # fmt: skip

@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from typing import TypeVar
 
+from restead.domain.errors import Unavailable
 from restead.repository.pack import Place
 from restead.repository.runs import BrokenRun, Hint, Run, write_run
 
+Result = TypeVar("Result")
 _STATE = "state.json"
+_TRIES = 20
 
 
 class IndexCache:
@@ -28,7 +32,6 @@ class IndexCache:
         self._runs: tuple[Run, ...] = ()
         self._held: frozenset[str] = frozenset()
         self._lock = RLock()
-        folder.mkdir(0o700, parents=True, exist_ok=True)
 
     def find(self, name: bytes) -> list[Place]:
         """Return the places known for *name*, newest run first.  Raises BrokenRun."""
@@ -52,7 +55,8 @@ class IndexCache:
 
         An object that is held but no longer listed may speak of packs that are gone: then all is made anew.
         """
-        with self._changing():
+
+        def match() -> bool:
             if self._held - listed:
                 self._forget()
             self._sweep()
@@ -63,23 +67,46 @@ class IndexCache:
                     complete = False
                 else:
                     self._append(sorted(entry.encode() for entry in entries), name)
-        return complete
+            return complete
+
+        return self._change(match)
 
     def add(self, entries: Sequence[Hint], name: str) -> None:
         """Hold the entries of the index object *name*, too."""
-        with self._changing():
+
+        def add() -> None:
             if name not in self._held:
                 self._append(sorted(entry.encode() for entry in entries), name)
 
+        self._change(add)
+
     def clear(self) -> None:
         """Hold nothing."""
-        with self._changing():
-            self._forget()
+        self._change(self._forget)
+
+    def _change(self, change: Callable[[], Result]) -> Result:
+        """Do *change* as the only one who does; anew if the folder is removed meanwhile, as it may be at any time.
+
+        Raises:
+            Unavailable: it is removed again and again.
+        """
+        for _ in range(_TRIES):
+            try:
+                with self._changing():
+                    return change()
+            except (BrokenRun, FileNotFoundError, FileExistsError):  # the last when it is removed while it is made
+                continue
+        raise Unavailable(f"the cache {self._folder} was removed {_TRIES} times while it was written")
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Be the only one who changes the folder, and see its newest state."""
+        """Be the only one who changes the folder, and see its newest state.
+
+        Raises:
+            FileNotFoundError: somebody has removed the folder meanwhile.  What was held is held no more.
+        """
         with self._lock:
+            self._folder.mkdir(0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -128,6 +128,15 @@ class Log:
                     self._witness.keep(state.head, state.digest)
                     return state.head
 
+    def require(self, number: int, digest: bytes) -> None:
+        """Return if entry *number* has that digest (32 bytes): the store shows the history that somebody has seen.
+
+        Raises:
+            Damaged: it shows an older one, or another.
+        """
+        if number and self._stored_digest(number) != digest:
+            raise Damaged(_replaced(number))
+
     def digest(self) -> tuple[int, bytes]:
         """Return number and digest (32 bytes) of the newest entry this log has seen: what an operator may keep."""
         state = self._state or self.refresh()
@@ -233,9 +242,7 @@ class Log:
         return self._state
 
     def _check_witness(self) -> None:
-        number, digest = self._witness.newest()
-        if number and self._stored_digest(number) != digest:
-            raise Damaged(_replaced(number))
+        self.require(*self._witness.newest())
 
     def _check_gaps(self, head: int) -> None:
         """Raise Damaged if an entry is listed that a replay would never reach.

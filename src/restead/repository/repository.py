@@ -26,6 +26,7 @@ from restead.repository.pack import Shelf
 from restead.repository.reads import Reads
 from restead.repository.room import Room, Window
 from restead.repository.scrub import Spend, spend_freely, tell_nobody
+from restead.repository.service_copy import ServiceCopies
 from restead.repository.session import Session
 
 CHUNK_SIZE = 256 * 1024  # bytes; measured: smaller ones cost speed, larger ones store much more of small changes
@@ -50,6 +51,7 @@ class Repository:
             store, keyring.live_control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest",
             ahead=self._window.ahead,
         )  # fmt: skip
+        self.service_copies = ServiceCopies(store, keyring.control, keyring.repository_id)
 
     @staticmethod
     def create(

@@ -14,7 +14,7 @@ from restead.repository.journal import Journal
 from restead.repository.seal import scrub as scrub_sealed
 
 PIECE = 4 << 20  # bytes read at once
-_CONTROL = ("keyring/", "log/", "snapshot/", "index/")  # small, and all of it is read
+_CONTROL = ("keyring/", "log/", "snapshot/", "service/", "index/")  # small, and all of it is read
 
 Spend = Callable[[int], None]
 """Called before so many bytes are read: it waits if that would be too fast, and ends the work by raising."""

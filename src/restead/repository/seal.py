@@ -52,6 +52,7 @@ class Kind(IntEnum):
     LOG = 7
     SNAPSHOT = 8
     KEYRING = 9
+    SERVICE = 10
 
 
 class SealingKeys(Protocol):

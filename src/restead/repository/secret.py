@@ -44,14 +44,14 @@ class KeyFile:
         return "***"
 
     @classmethod
-    def create(cls, path: Path) -> "KeyFile":
-        """Make a new key file, durably; the folder must exist.
+    def create(cls, path: Path, secret: bytes | None = None) -> "KeyFile":
+        """Make a new key file, durably, of random bytes if *secret* is not given; the folder must exist.
 
         Raises:
             InvalidRequest: something stands there already: a key is never overwritten.
             Unavailable: the folder is missing, full or not ours.
         """
-        secret = os.urandom(SECRET_SIZE)
+        secret = secret or os.urandom(SECRET_SIZE)
         # Complete before it has its name: a power cut must not leave an empty key file that nothing replaces.
         draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
         try:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from restead.domain.errors import Damaged, Unavailable
 
+_TRIES = 20  # that the folder may be removed while a file in it is written
+
 
 class Witness:
     """The file *path*; without one nothing is remembered."""
@@ -38,13 +40,15 @@ class Witness:
         if not self._path or number <= self.newest()[0]:
             return
         content = {"repository": self._repository, "number": number, "digest": digest.hex()}
-        fresh = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
-        try:
-            _write(fresh, json.dumps(content).encode())
-            fresh.replace(self._path)
-        except OSError as error:
-            fresh.unlink(missing_ok=True)
-            raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+        for left in reversed(range(_TRIES)):
+            try:
+                _replace(self._path, json.dumps(content).encode())
+                return
+            except (FileNotFoundError, FileExistsError) as error:
+                if not left:  # caches may go at any time, but hardly that often while we write one
+                    raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+            except OSError as error:
+                raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
 
     def _parsed(self, text: str) -> tuple[int, bytes]:
         try:
@@ -55,6 +59,17 @@ class Witness:
         if repository != self._repository:
             raise Damaged(f"{self._path} belongs to repository {repository}, this is {self._repository}")
         return number, digest
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    try:
+        _write(fresh, data)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _write(path: Path, data: bytes) -> None:

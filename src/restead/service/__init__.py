@@ -5,7 +5,9 @@ transaction holds the rows and the run that will make them true.  It returns bef
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
+from restead.domain.backup import Backup
 from restead.domain.ids import ProjectId, RunId
 from restead.domain.restore import Comparison, RestorePlan
 from restead.ports import Servers as ServersPort
@@ -27,6 +29,10 @@ def _compare_nothing(_project_id: ProjectId, plan: RestorePlan) -> Sequence[Comp
     return [None] * len(plan.volumes)
 
 
+def _hold_in_rows_only(_backup: Backup, _until: datetime) -> None:
+    """What can be done where there is no repository."""
+
+
 class Service:
     """Everything a caller can ask, by noun."""
 
@@ -37,9 +43,11 @@ class Service:
         submit: Callable[[RunId], None],
         rules: Rules | None = None,
         compare: Callable[[ProjectId, RestorePlan], Sequence[Comparison | None]] = _compare_nothing,
+        hold: Callable[[Backup, datetime], None] = _hold_in_rows_only,
     ) -> None:
-        """*submit* says that a run waits.  *compare* finds out, by reading, what a restore would change."""
-        doors = Doors(records, servers, submit, rules or Rules(), compare)
+        """*submit* says that a run waits.  *compare* finds out, by reading, what a restore would change.  *hold* lets
+        the repository keep a backup."""
+        doors = Doors(records, servers, submit, rules or Rules(), compare, hold)
         self.checkpoints = Checkpoints(doors)
         self.backups = Backups(doors)
         self.restores = Restores(doors)

@@ -1,6 +1,8 @@
 """Backups: what can be restored."""
 
-from restead.domain.backup import Backup
+from datetime import datetime
+
+from restead.domain.backup import Backup, check_hold
 from restead.domain.caller import Action, Caller
 from restead.domain.errors import NotFound
 from restead.domain.ids import BackupId, CheckpointId, ProjectId
@@ -25,6 +27,26 @@ class Backups:
         caller.require(Action.BACKUPS_LIST, project_id)
         with self._doors.records.read() as tx:
             return backups.count(tx, None if all_projects and caller.is_admin else project_id, wanted)
+
+    def hold(self, caller: Caller, project_id: ProjectId, id: BackupId, until: datetime) -> Backup:
+        """Let nobody delete the backup before *until*; when this returns, every service and collection is bound.
+
+        Holding it until the same moment again succeeds: for whoever did not get the answer.
+
+        Raises:
+            NotFound: there is no such backup.
+            InvalidRequest: that is past, or sooner than it is held until; or CSBS.2003: it is no backup to be held.
+            Unavailable: the repository does not answer.  The row is bound already, and the repository will be.
+        """
+        caller.require(Action.BACKUPS_HOLD, project_id)
+        with self._doors.records.begin() as tx:
+            backup = backups.backup(tx, project_id, id)
+            check_hold(backup, until, tx.now)
+            # The row first: from here on no deletion of it is promised, so none can come between it and the log.
+            backups.set_hold(tx, backup.id, until)
+        self._doors.hold(backup, until)
+        with self._doors.records.read() as tx:
+            return backups.backup(tx, project_id, backup.id)
 
     def backup(self, caller: Caller, project_id: ProjectId, id: BackupId) -> Backup:
         """Return the backup of that id, or the only backup of the checkpoint of that id.  Raises NotFound."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from restead.domain.backup import BackupRules
+from restead.domain.backup import Backup, BackupRules
 from restead.domain.errors import NotFound
 from restead.domain.ids import ProjectId, RunId, ServerId
 from restead.domain.quota import QuotaLimits
@@ -32,6 +33,7 @@ class Doors:
     submit: Callable[[RunId], None]  # called after the commit; a run whose call is lost is found in the rows
     rules: Rules
     compare: Callable[[ProjectId, RestorePlan], Sequence[Comparison | None]]  # reads the disks of a stopped server
+    hold: Callable[[Backup, datetime], None]  # binds all who work with the repository, not only us; repeatable
 
     def server(self, project_id: ProjectId, server_id: ServerId) -> Server | None:
         """Return the server as its cloud describes it, None if the project has none.  Raises Unavailable."""

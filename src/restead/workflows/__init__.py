@@ -15,11 +15,13 @@ from restead.workflows.collect import Collecting
 from restead.workflows.comparing import Comparer
 from restead.workflows.durable import Engine
 from restead.workflows.expire import DeleteStory
+from restead.workflows.holding import HoldKeeper
 from restead.workflows.restore import RestoreStory
 from restead.workflows.retention import SafetyRetention
+from restead.workflows.service_copy import CopyKeeper
 from restead.workflows.story import Story
 
-__all__ = ["Collecting", "Comparer", "Engine", "SafetyRetention", "stories"]
+__all__ = ["Collecting", "Comparer", "CopyKeeper", "Engine", "HoldKeeper", "SafetyRetention", "stories"]
 
 
 def stories(

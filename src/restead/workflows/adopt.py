@@ -10,7 +10,7 @@ Only while no service runs on the records, and nobody else works on the reposito
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -34,9 +34,9 @@ from restead.domain.stock import Settled, Settlement
 from restead.records import Records, Transaction, backups, stock
 from restead.records.encoding import build
 from restead.repository import Manifest, ManifestEntry, Repository
-from restead.workflows.stock import Stock, take_stock
-
-_SERVER = {field.name for field in fields(Server)}
+from restead.workflows.holding import held_until
+from restead.workflows.stock import Stock, server_of, take_stock
+from restead.workflows.told import Told
 
 
 class Adoption:
@@ -53,11 +53,12 @@ class Adoption:
             Damaged: the repository's log is.
         """
         found = take_stock(self._records, self._repository)
+        told = Told.of(self._repository)
         for backup_id, lost in groupby(found.lost, key=lambda each: each.backup_id):
             yield self._lose(backup_id, [each.manifest for each in lost])
         described = self._repository.described(found.unnamed)
         for _, disks in groupby(described, key=lambda pair: pair[0].session):
-            yield self._take_in(list(disks))
+            yield self._take_in(list(disks), told)
         self._end_sessions(found)
 
     def _lose(self, id: BackupId, lost: Sequence[ManifestId]) -> Settled:
@@ -76,7 +77,7 @@ class Adoption:
             moved = backups.move(tx, id, Event.LOST, change)
         return Settled(Settlement.LOST, moved.project_id, len(lost), moved.id, moved.name, reason)
 
-    def _take_in(self, disks: Sequence[tuple[ManifestEntry, Manifest | Damaged]]) -> Settled:
+    def _take_in(self, disks: Sequence[tuple[ManifestEntry, Manifest | Damaged]], told: "Told") -> Settled:
         """Make the disks of one session a backup."""
         entries = [entry for entry, _ in disks]
         project_id, run_id = entries[0].project, RunId(entries[0].session_label)
@@ -89,9 +90,10 @@ class Adoption:
             if earlier:
                 return _given_back(tx, earlier, entries, manifests)
             try:
-                checkpoint, backup = _rows(tx, run_id, manifests)
+                checkpoint, backup = told.rows(tx, run_id, manifests) or _rows(tx, run_id, manifests)
             except Damaged as error:
                 return _left(entries, error.message, damaged=True)
+            backup = replace(backup, held_until=held_until(self._repository, backup))
             stock.adopt(tx, checkpoint, backup)
         return Settled(Settlement.ADOPTED, project_id, len(entries), backup.id, backup.name)
 
@@ -138,9 +140,7 @@ def _rows(tx: Transaction, run_id: RunId, manifests: Sequence[Manifest]) -> tupl
     """
     about = manifests[0].description
     try:
-        server = _server(manifests)
-        if server.project_id != manifests[0].project:
-            raise ValueError(f"it speaks of project {server.project_id}")
+        server = server_of(manifests)
         kept: Any = about.server.get("backup", {})
         backup = Backup(
             id=BackupId(kept.get("id") or new_id()),
@@ -184,16 +184,6 @@ def _called(tx: Transaction, about: Any, kept: Any) -> dict[str, Any]:
         "excluded": tuple(map(VolumeId, kept["excluded"])),
         "full": bool(kept["full"]),
     }
-
-
-def _server(manifests: Sequence[Manifest]) -> Server:
-    """Return the server as it was then, with the disks that were backed up."""
-    described = manifests[0].description.server
-    server = build(Server, {name: value for name, value in described.items() if name in _SERVER})
-    there = [volume for manifest in manifests if (volume := server.volume(VolumeId(manifest.label))) is not None]
-    if len(there) != len(manifests):
-        raise ValueError("its disks are not those of its server")
-    return replace(server, volumes=tuple(there))
 
 
 def _volumes(name: str, server: Server, manifests: Sequence[Manifest]) -> tuple[VolumeBackup, ...]:

@@ -9,8 +9,9 @@ from restead.domain.backup import Backup, Failure
 from restead.domain.ids import BackupId, ManifestId
 from restead.domain.run import Told
 from restead.domain.states import BackupState, Event
-from restead.records import Records, Transaction, backups
+from restead.records import Records, Transaction, backups, utc_now
 from restead.repository import Repository
+from restead.workflows.holding import release_over
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
@@ -45,6 +46,8 @@ class DeleteStory:
             if manifest.id in theirs and manifest.session_label == backup.run_id
         ]
         if there:
+            # The service has said that it may go: a hold whose time is over binds nobody any more.
+            release_over(self._repository, there, utc_now())
             self._repository.delete(there)
         return there
 

@@ -1,13 +1,15 @@
 """What the repository holds and what the rows name of it: the two are compared here, and nothing is changed."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from restead.domain.errors import Damaged
-from restead.domain.ids import BackupId, ManifestId, ProjectId, RunId, canonical_id
+from restead.domain.ids import BackupId, ManifestId, ProjectId, RunId, VolumeId, canonical_id
+from restead.domain.server import Server
 from restead.domain.states import BackupState
 from restead.domain.stock import NamedDisk, StoredDisk
 from restead.records import Records, runs, stock
+from restead.records.encoding import build, known
 from restead.repository import Manifest, ManifestEntry, Repository
 
 _Key = tuple[ManifestId, ProjectId, RunId, str]
@@ -77,6 +79,21 @@ def warnings_of(records: Records, repository: Repository) -> list[str]:
             "repository does not hold all of its disks: restead repository adopt"
         )
     return said
+
+
+def server_of(manifests: Sequence[Manifest]) -> Server:
+    """Return the server as it was when these disks of it were backed up, with those disks.
+
+    Raises:
+        Damaged: what stands beside the bytes is not what this program writes there.
+    """
+    described = manifests[0].description.server
+    server = build(Server, known(Server, described))
+    there = [volume for manifest in manifests if (volume := server.volume(VolumeId(manifest.label))) is not None]
+    if len(there) != len(manifests) or server.project_id != manifests[0].project:
+        which = f"server {server.id} of project {server.project_id}"
+        raise Damaged(f"what stands beside the bytes cannot be read: these are not disks of {which}")
+    return replace(server, volumes=tuple(there))
 
 
 def _key_of(entry: ManifestEntry) -> _Key:

@@ -21,7 +21,7 @@ from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
 from restead.drivers.images.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
 from restead.drivers.images.qemu import QemuSwitch
 from restead.drivers.images.registry import Registry, not_found
-from restead.drivers.images.stored import to_json
+from restead.drivers.images.stored import from_json, to_json
 from restead.ports import BlockSource, BlockTarget, Consistency
 
 
@@ -80,6 +80,17 @@ class ImagesDriver:
             if disk.format == "qcow2":
                 self._gateway.program()
         return self._registry.add(definition)
+
+    def put_back(self, kept: Sequence[Mapping[str, object]]) -> list[str]:
+        """Store definitions that were kept elsewhere, unless there is a server of that id; return their names.
+
+        Disks are not looked at: where one is missing the server is in state ERROR until that is put right.
+
+        Raises:
+            Unavailable: a newer restead wrote one.  Damaged: one cannot be read.
+        """
+        definitions = [from_json(each, f"{each.get('id')}, kept in the repository") for each in kept]
+        return [each.name for each in definitions if self._registry.put_back(each)]
 
     def remove(self, server_id: ServerId) -> None:
         """Forget a stopped server; its disks are not touched.  Raises NotFound; InvalidRequest if it runs."""

@@ -46,6 +46,19 @@ class Registry:
             self._write(complete)
         return complete
 
+    def put_back(self, definition: ServerDefinition) -> bool:
+        """Store a complete definition durably as it is, disks or not, unless there is one of that id; tell whether.
+
+        Raises:
+            InvalidRequest: a member of it cannot be meant as it is written.
+        """
+        check(definition)
+        with self._locked():
+            if any(same_id(other.id, definition.id) for other in self.definitions()):
+                return False
+            self._write(definition)
+        return True
+
     def remove(self, server_id: ServerId) -> None:
         """Forget a server and its logs, durably; its disks are not touched.  Raises NotFound."""
         with self._locked():

@@ -1,0 +1,98 @@
+"""What only the rows know, as JSON that a sealed copy keeps; and rows made of it again.
+
+The bytes of backups, and what each was called at first, stand in the repository itself; states and stories of runs
+are not kept.  Readers ignore what they do not know, so parts and members may be added.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from restead.domain.backup import Backup
+from restead.domain.states import BackupState
+from restead.domain.token import Token
+from restead.records.backup_rows import backups_of
+from restead.records.checkpoints import checkpoint_of
+from restead.records.database import Transaction
+from restead.records.encoding import build, known, plain
+from restead.records.tables import backups, checkpoints, throttles, tokens
+
+Json = dict[str, Any]
+
+_KEPT = (BackupState.AVAILABLE, BackupState.RESTORING)
+# What the repository says itself, and what is true for a moment only.
+_NOT_OF_BACKUP = ("server", "state", "updated_at", "progress", "failed_operation", "failure", "held_until")
+_NOT_OF_VOLUME = ("state", "manifest")
+_AT_ONCE = 500  # backups whose disks are asked for together
+
+
+def fingerprint(tx: Transaction) -> Json:
+    """Return little that changes whenever `parts` may have changed."""
+    count, newest = sa.func.count(), sa.func.max(backups.c.updated_at)
+    made, revoked = sa.func.max(tokens.c.created_at), sa.func.count(tokens.c.revoked_at)
+    found = [
+        *tx.connection.execute(sa.select(count, newest).select_from(backups)).one(),
+        *tx.connection.execute(sa.select(count, made, revoked).select_from(tokens)).one(),
+    ]
+    return {"rows": [str(each) for each in found], "throttles": _throttles(tx)}
+
+
+def parts(tx: Transaction) -> Json:
+    """Return all of it, by name."""
+    return {
+        "backups": [_backup(backup) for backup in _backups(tx)],
+        "checkpoints": _checkpoints(tx),
+        "tokens": [
+            {name: plain(value) for name, value in row._mapping.items()}
+            for row in tx.connection.execute(sa.select(tokens).order_by(tokens.c.id))
+        ],
+        "throttles": _throttles(tx),
+    }
+
+
+def put_back(tx: Transaction, parts: Mapping[str, Any]) -> tuple[int, int]:
+    """Insert tokens and throttles that no row has; return how many there were of each.  Repeatable.
+
+    Raises:
+        Damaged: they are not what `parts` returns.
+    """
+    there = set(tx.connection.scalars(sa.select(tokens.c.id)))
+    missing = [_token(each) for each in parts.get("tokens", ()) if each["id"] not in there]
+    named = set(tx.connection.scalars(sa.select(throttles.c.name)))
+    slower = {name: rate for name, rate in parts.get("throttles", {}).items() if name not in named}
+    for row in missing:
+        tx.connection.execute(tokens.insert().values(**row))
+    for name, rate in slower.items():
+        tx.connection.execute(throttles.insert().values(name=name, bytes_per_second=rate))
+    return len(missing), len(slower)
+
+
+def _token(kept: Json) -> Json:
+    token = build(Token, known(Token, kept))
+    return {**{name: getattr(token, name) for name in Token.__slots__}, "hash": str(kept["hash"])}
+
+
+def _backups(tx: Transaction) -> Iterator[Backup]:
+    query = sa.select(backups).where(backups.c.state.in_(_KEPT)).order_by(backups.c.id)
+    for rows in tx.connection.execute(query).partitions(_AT_ONCE):
+        yield from backups_of(tx, rows)
+
+
+def _backup(backup: Backup) -> Json:
+    volumes = [_without(plain(volume), _NOT_OF_VOLUME) for volume in backup.volumes]
+    return _without(plain(backup), _NOT_OF_BACKUP) | {"volumes": volumes}
+
+
+def _checkpoints(tx: Transaction) -> list[Json]:
+    inside = sa.select(backups.c.checkpoint_id).where(backups.c.state.in_(_KEPT))
+    rows = tx.connection.execute(sa.select(checkpoints).where(checkpoints.c.id.in_(inside)).order_by(checkpoints.c.id))
+    return [_without(plain(each), ("state", "updated_at")) for each in map(checkpoint_of, rows)]
+
+
+def _throttles(tx: Transaction) -> dict[str, int]:
+    return {row.name: row.bytes_per_second for row in tx.connection.execute(sa.select(throttles))}
+
+
+def _without(value: Json, names: tuple[str, ...]) -> Json:
+    return {name: each for name, each in value.items() if name not in names}
