@@ -118,10 +118,15 @@ def restore(
     _show(request, found)
     if not yes:
         agree(f"overwrite {count_of(len(request.pairs), 'disk')}?")
+    _bring_to_end(client, request, wait=not no_wait, as_json=json)
+
+
+def _bring_to_end(client: Client, request: _Request, *, wait: bool, as_json: bool) -> None:
+    """Ask for the restore, wait for its end if that is wanted, and tell how it went."""
     found = client.post("/restores", request.body)["restore"]
-    if not no_wait:
-        found = follow(client, found, f"restoring {request.server['name']}", as_json=json)
-    if json:
+    if wait:
+        found = follow(client, found, f"restoring {request.server['name']}", as_json=as_json)
+    if as_json:
         print_json({"restore": found})
     else:
         tell_end(found)
