@@ -64,6 +64,7 @@ bench: .venv/.dev
 
 fuzz: .venv/.dev
 	RESTEAD_FUZZ=$(N) $(BIN)/python -m pytest -n $(JOBS) tests/repository/test_histories.py \
+	  tests/repository/test_rewrite_crashes.py \
 	  tests/repository/test_interleavings.py tests/stories/test_restore_faults.py \
 	  tests/stories/test_restore_cancel.py tests/repository/test_damage_fuzz.py \
 	  tests/repository/test_salvage.py
