@@ -15,6 +15,7 @@ from restead.repository import Progress
 from restead.repository.chunk import Names, Press
 from restead.repository.crew import work_together
 from restead.repository.index import Index
+from restead.repository.lost import LostThings
 from restead.repository.pack import PackReader, PackWriter, Shelf
 from restead.repository.reader import Fetcher, Reader, Wanted
 from restead.repository.restore import Restoring
@@ -152,7 +153,7 @@ def test_bytes_that_were_sealed_under_a_wrong_name_are_refused(tmp_path: Path) -
     writer.add(Kind.CHUNK, names.chunk(right), wrong)
     stored = writer.finish()
     index.add([Hint(*one) for one in stored])
-    fetcher = Fetcher(Reader(PackReader(shelf), index, names), 4096)
+    fetcher = Fetcher(Reader(PackReader(shelf), index, names, LostThings(tmp_path)), 4096)
     with pytest.raises(Damaged, match="other bytes than its name says") as caught:
         fetcher.fetch([Wanted(names.chunk(right), 8192, memoryview(bytearray(500)))])
     assert caught.value.ranges == ((8192, 500),)

@@ -9,6 +9,7 @@ fail first, so that those writes are of putting back.  The disks have no locks: 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -68,7 +69,8 @@ class FileCloud:
             with self._log.open("a") as log:
                 log.write("write\n")
             if self._writes == self._stop_at:
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # To this thread: a signal to the process may be taken by another, a while and some writes later.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
         if (project_id, server_id) != (PROJECT, self._server.id):

@@ -11,7 +11,6 @@ from restead.cli.doors import Keys
 from restead.cli.show import count_of, on_terminal, print_json, size, table, when
 from restead.cli.wiring import Exit, Json, agree, agree_by_name, fail, group, on_folder, say, stderr
 from restead.domain.key import Key
-from restead.settings import first_line
 
 keys = group("key", "What opens the repository: keys of all kinds, the recovery key; erasing a project.")
 
@@ -163,6 +162,8 @@ def erase(
 
 def _passphrase(file: Path | None) -> str:
     if file is not None:
+        from restead.settings import first_line  # weighs a third of the command line
+
         return first_line(file)
     if not on_terminal():
         raise fail("this is no terminal, so nobody can be asked for a passphrase: say --passphrase-file", Exit.USAGE)

@@ -39,6 +39,7 @@ from restead.repository.reads import Held, Reads, go_on, tell_nobody
 from restead.repository.rehearse import Rehearsing
 from restead.repository.room import Room, Window
 from restead.repository.survey import Hint, Survey, Surveying, measure
+from restead.repository.tree import Tree
 
 
 class Session(Reads):
@@ -149,8 +150,7 @@ class Session(Reads):
         finally:
             self._saved(done)
         there = self._room.tree(work.root, keeper.page if isinstance(keeper, Comparing) else None)
-        gone = list(damage(there, tree))
-        to_write, to_zero = measure(there, with_holes(tree, _ranges_of(gone)))
+        gone, (to_write, to_zero) = _measured(there, tree)
         proven = hint is None or hint.guaranteed or not work.used_hint
         kept = target.size - to_write - to_zero
         return Survey(
@@ -220,6 +220,15 @@ class Session(Reads):
 
 def _ranges_of(damages: Sequence[Damaged]) -> list[Range]:
     return joined(each for one in damages for each in one.ranges)
+
+
+def _measured(there: Tree, wanted: Tree) -> tuple[list[Damaged], tuple[int, int]]:
+    """Return what pages of *wanted* are lost, and what differs elsewhere.  Where none is, the trees are walked once."""
+    try:
+        return [], measure(there, wanted)
+    except Damaged:
+        gone = list(damage(there, wanted))
+        return gone, measure(there, with_holes(wanted, _ranges_of(gone)))
 
 
 def _check_size(wanted: Manifest, target: BlockSource) -> None:

@@ -360,7 +360,7 @@ def dirty_bytes(path: Path, bitmap: str) -> int:
     """Count what a bitmap says has changed: a copy of it is all that another image is given by a backup of QEMU's."""
     words = ["qemu-nbd", "--read-only", "--format=qcow2", f"--bitmap={bitmap}", "--socket", f"{path}.nbd", str(path)]
     with subprocess.Popen(words) as process:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while not Path(f"{path}.nbd").exists():
             assert time.monotonic() < until
             time.sleep(0.01)
