@@ -61,8 +61,12 @@ class World:
         data, repository = self.data(), self.open()
         parents = [entry.id for entry in repository.manifests(PROJECT)]
         parent = self.luck.choice(parents) if parents and self.luck.random() < 0.6 else None
-        with repository.session(PROJECT, label="backup", reads=[parent] if parent else []) as session:
-            saved = session.save(MemoryDisk.of(data), parent=parent, description=ABOUT)
+        reads = [parent] if parent else []
+        if self.luck.random() < 0.3:  # goes on from what somebody has noted
+            reads += repository.partial("backup")
+        noting = self.luck.random() < 0.3
+        with repository.session(PROJECT, label="backup", reads=reads) as session:
+            saved = session.save(MemoryDisk.of(data), parent=parent, description=ABOUT, due=lambda: noting)
             (id,) = session.commit([saved])
             self.held[id] = data
 
@@ -189,6 +193,7 @@ class World:
         repository = self.open(alone=True)
         for number in list(repository.log.refresh().sessions):
             repository.end(number, unpin=True)
+        repository.delete(repository.partial("backup"))
         for _ in range(3):
             repository.collect(garbage=0.0001)
         self._nothing_is_lost()

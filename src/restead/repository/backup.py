@@ -20,9 +20,10 @@ from restead.repository.keeping import Keeper
 from restead.repository.known import Known
 from restead.repository.manifest import DiskDescription, Root
 from restead.repository.pack import Shelf
+from restead.repository.pausing import Pauses
 from restead.repository.progress import Count, Progress, Report
 from restead.repository.seal import Kind
-from restead.repository.tree import FANOUT, Tree, TreeBuilder
+from restead.repository.tree import FANOUT, Keep, Tree, TreeBuilder
 
 UNIT = 2 << 20  # bytes read at once
 
@@ -61,6 +62,14 @@ class Studio:
     threads: int
 
 
+@dataclass(frozen=True, slots=True)
+class Noting:
+    """When and how to note what of a disk is finished."""
+
+    due: Callable[[], bool]  # asked for every unit, by every thread
+    note: Callable[[bytes], None]  # told the name of a root that is durable
+
+
 class Saving:
     """One disk being saved."""
 
@@ -72,8 +81,10 @@ class Saving:
         keeper: Keeper,
         progress: Callable[[Progress], None],
         check: Callable[[], None],
+        noting: "Noting | None" = None,
     ) -> None:
         self._studio = studio
+        self._noting = noting
         self._keeper = keeper
         self._source = source
         self._parent = parent
@@ -86,12 +97,8 @@ class Saving:
     def run(self, description: DiskDescription) -> tuple[bytes, Count]:
         """Return the name of the disk's root.  All of it is durable, and in the index, if the keeper keeps it."""
         try:
-            work_together(self._studio.threads, self._plan(), self._save_units)
-            self.root = Root(self._size, self._chunk, self._tree.top, description)
-            root = self.root.encode()
-            name = self._studio.names.name(Kind.ROOT, root)
-            self._keeper.store(0, Kind.ROOT, name, root)
-            self._keeper.finish()
+            self._work(description)
+            name = self._keep_root(self._tree.top, description)
         finally:
             self._keeper.close()
         count = self._report.sum()
@@ -99,16 +106,46 @@ class Saving:
         count.stored = self._keeper.stored
         return name, count
 
+    def _work(self, description: DiskDescription) -> None:
+        wanted = self._noting.due if self._noting else (lambda: False)
+        self._pauses = Pauses(self._studio.threads, wanted, lambda: self._note(description))
+        work_together(self._studio.threads, self._plan(), self._save_and_leave)
+
+    def _save_and_leave(self, thread: int, units: Iterator[Unit]) -> None:
+        failed = True
+        try:
+            self._save_units(thread, units)
+            failed = False
+        finally:
+            self._pauses.leave(failed=failed)
+
+    def _note(self, description: DiskDescription) -> None:
+        """Make durable what is finished so far, as a disk that is zero elsewhere.  All threads stand still."""
+        assert self._noting is not None
+        self._noting.note(self._keep_root(self._tree.so_far(self._keep_page(0)), description))
+
+    def _keep_root(self, top: bytes, description: DiskDescription) -> bytes:
+        """Return the name of the root over that top.  It, and all before it, is durable and in the index."""
+        self.root = Root(self._size, self._chunk, top, description)
+        root = self.root.encode()
+        name = self._studio.names.name(Kind.ROOT, root)
+        self._keeper.store(0, Kind.ROOT, name, root)
+        self._keeper.finish()
+        return name
+
+    def _keep_page(self, thread: int) -> Keep:
+        def keep(level: int, index: int, name: bytes, page: bytes) -> None:
+            if not self._inherits(level, index, name):
+                self._keeper.store(thread, Kind.PAGE, name, page)
+
+        return keep
+
     def _plan(self) -> Iterator[Unit]:
         return plan_units(self._source, self._chunk)
 
     def _save_units(self, thread: int, units: Iterator[Unit]) -> None:
         size = max(UNIT, self._chunk)
-
-        def keep(level: int, index: int, name: bytes, page: bytes) -> None:
-            if not self._inherits(level, index, name):
-                self._keeper.store(thread, Kind.PAGE, name, page)
-
+        keep = self._keep_page(thread)
         for unit in units:
             self._check()
             if unit.wanted:
@@ -123,6 +160,7 @@ class Saving:
                 self._tree.put_zero(unit.page, unit.pages, keep)
                 chunks = unit.pages * FANOUT
             self._report.done(thread, self._length(unit.first, unit.first + chunks))
+            self._pauses.come_by()
 
     def _inherits(self, level: int, index: int, name: bytes) -> bool:
         """Tell whether a page is surely stored, because the parent has it at the same place."""

@@ -129,6 +129,10 @@ class Repository:
         """Return what the log knows of sessions with this label: open ones, and those that left manifests."""
         return self.log.refresh().labelled(label)
 
+    def partial(self, label: str) -> list[ManifestId]:
+        """Return what sessions with this label have noted of unfinished disks: to be read by the next, or deleted."""
+        return [entry.id for entry in self.log.refresh().partial.values() if entry.session_label == label]
+
     def rejoin(self, number: int) -> Reads:
         """Return what a session that has committed with pins may read: its pins, and its own manifests.
 

@@ -26,13 +26,14 @@ from threading import Lock
 from restead.domain.errors import Code, Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ManifestId, ProjectId
 from restead.ports import BlockSource, BlockTarget, KeepsSpace
-from restead.repository.backup import Saved, Saving, Studio
+from restead.repository.backup import Noting, Saved, Saving, Studio
 from restead.repository.difference import damage
 from restead.repository.holes import Holed, with_holes
 from restead.repository.keeping import Comparing, Packing
 from restead.repository.known import Known
 from restead.repository.log import Commit, Log, State
 from restead.repository.manifest import DiskDescription, Manifest
+from restead.repository.noted import Noted
 from restead.repository.progress import Count, Progress
 from restead.repository.ranges import Range, joined
 from restead.repository.reads import Held, Reads, go_on, tell_nobody
@@ -40,6 +41,11 @@ from restead.repository.rehearse import Rehearsing
 from restead.repository.room import Room, Window
 from restead.repository.survey import Hint, Survey, Surveying, measure
 from restead.repository.tree import Tree
+
+
+def never() -> bool:
+    """What is never due."""
+    return False
 
 
 class Session(Reads):
@@ -51,6 +57,7 @@ class Session(Reads):
     ) -> None:  # fmt: skip
         super().__init__(number, project, reads, room, window)
         self._log = log
+        self._noted = Noted(number, log)
         known = Known(room.index, view.condemned, room.lost)
         self._studio = Studio(room.shelf, room.names, known, scratch, chunk_size, window.backup_threads)
         self._lock = Lock()
@@ -67,11 +74,14 @@ class Session(Reads):
         label: str = "",
         progress: Callable[[Progress], None] = tell_nobody,
         check: Callable[[], None] = go_on,
+        due: Callable[[], bool] = never,
     ) -> Saved:
         """Store all bytes of *source*; when this returns they are durable and in the index.
 
         *parent*, one of the session's `reads`, is an earlier backup of the disk: what is unchanged costs a hash.
-        *check* is called for every 2 MiB of each thread and ends the work by raising.
+        *check* is called for every 2 MiB of each thread and ends the work by raising.  *due* is asked as often: when it
+        is true, what is finished of the session's disks is made durable and noted in the log as partial manifests.  A
+        session that reads them (`Repository.partial`) finds all of it stored, whatever is collected meanwhile.
 
         Raises:
             Damaged: a page of the parent is lost or damaged.
@@ -81,7 +91,10 @@ class Session(Reads):
         self._begin()
         done = False
         try:
-            root, count = Saving(self._studio, source, base, self._packing(), progress, check).run(description)
+            disk = self._noted.disk(label)
+            noting = Noting(due, disk)
+            root, count = Saving(self._studio, source, base, self._packing(), progress, check, noting).run(description)
+            self._noted.finished(disk, root, label)
             done = True
         finally:
             self._saved(done)

@@ -117,6 +117,30 @@ class TreeBuilder:
                 keep(level, index, name, page)
             level, first, entries = level + 1, index, name
 
+    def so_far(self, keep: Keep) -> bytes:
+        """Return the name of a tree that has everything given so far, and zeroes elsewhere.
+
+        Its pages that are not finished are handed to *keep*, too.  Nobody may give entries meanwhile.
+        """
+        if self._top is not None:
+            return self._top
+        begun = {place: bytearray(page) for place, (page, _) in self._open.items()}
+        for level in range(len(self._sizes) - 1):
+            for index in sorted(index for at, index in begun if at == level):
+                entries = begun[level, index]
+                name = ZERO
+                if any(entries):
+                    page = encode_page(level, entries)
+                    name = self._names.name(Kind.PAGE, page)
+                    keep(level, index, name, page)
+                if level == len(self._sizes) - 2:
+                    return name
+                above = (level + 1, index // FANOUT)
+                size = min(FANOUT, self._sizes[level + 1] - above[1] * FANOUT)
+                at = index % FANOUT * NAME_SIZE
+                begun.setdefault(above, bytearray(size * NAME_SIZE))[at : at + NAME_SIZE] = name
+        return ZERO  # nothing was given
+
     def _fill(self, level: int, index: int, at: int, entries: bytes) -> bytearray | None:
         count = len(entries) // NAME_SIZE
         size = min(FANOUT, self._sizes[level] - index * FANOUT)

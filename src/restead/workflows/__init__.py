@@ -32,14 +32,15 @@ def stories(
     *,
     grace: timedelta = timedelta(seconds=60),
     look_every: timedelta = timedelta(seconds=0.5),
+    progress_every: timedelta = timedelta(minutes=5),
 ) -> Mapping[RunKind, Story]:
     """Return the story of every kind of run.
 
     *grace*: how long a server is asked politely to stop.  *look_every*: how often a restore looks whether somebody
-    has cancelled or throttled it.
+    has cancelled or throttled it.  *progress_every*: how much of a backup's work a crash can cost; zero: all of it.
     """
     return {
-        RunKind.BACKUP: BackupStory(records, repository, servers, volumes),
+        RunKind.BACKUP: BackupStory(records, repository, servers, volumes, progress_every),
         RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace, look_every=look_every),
         RunKind.DELETE: DeleteStory(records, repository),
     }

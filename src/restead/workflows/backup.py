@@ -1,14 +1,14 @@
 """The story of a backup: all disks of a server at one moment, saved, committed, available.
 
 Taken up after a crash at any point: what an earlier life committed under this run's label is found in the
-repository and used; a session that it left open is ended, and the work begins anew (what was stored is found
-again by its names).
+repository and used; a session that it left open is ended, and the work begins anew.  What was stored is found again
+by its names; what the dead session had noted of it every few minutes is safe from collection.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,15 @@ Journal = dict[str, Any]
 
 
 class BackupStory:
-    def __init__(self, records: Records, repository: Repository, servers: Servers, volumes: Volumes) -> None:
+    def __init__(
+        self,
+        records: Records,
+        repository: Repository,
+        servers: Servers,
+        volumes: Volumes,
+        progress_every: timedelta = timedelta(minutes=5),
+    ) -> None:
+        self._progress_every = progress_every
         self._records = records
         self._repository = repository
         self._servers = servers
@@ -55,13 +63,14 @@ class BackupStory:
             return earlier
         self._check_server(backup)
         parents = self._parents(backup)
-        reads = [parent for parent in parents if parent is not None]
+        # What an earlier life has noted is kept from collection by being read, and taken over by the commit.
+        reads = [parent for parent in parents if parent is not None] + self._repository.partial(run.claim.run_id)
         with self._repository.session(run.project_id, label=run.claim.run_id, reads=reads) as session:
             # The moment is closed before the commit: closing it is what proves that no disk changed meanwhile.
             ids = [volume.volume_id for volume in backup.volumes]
             with self._volumes.open_moment(run.project_id, backup.server.id, ids) as moment:
                 _check_consistency(backup, moment)
-                run.tell(Told.READING, backup.id, disks=len(ids), parents=len(reads))
+                run.tell(Told.READING, backup.id, disks=len(ids), parents=len(parents) - parents.count(None))
                 roots, told = self._save_disks(run, backup, session, moment, parents)
             # Journalled before the commit, under the session's number: a life that finds the commit finds this.
             run.step(f"saved/{session.number}", lambda: told)
@@ -113,6 +122,7 @@ class BackupStory:
         generations = [_generation(source) for source in sources]  # before anything is read
         meter = Meter([source.size for source in sources], lambda reading: self._told(run, backup, reading))
         roots, volumes = [], []
+        due = now_and_then(self._progress_every)
         each = zip(backup.volumes, sources, parents, generations, strict=True)
         for place, (volume, source, parent, generation) in enumerate(each):
             began = time.monotonic()
@@ -123,6 +133,7 @@ class BackupStory:
                 label=volume.volume_id,
                 progress=partial(_update, meter, place),
                 check=run.check,
+                due=due,
             )
             seconds = max(time.monotonic() - began, 1e-6)
             roots.append(saved)
@@ -148,6 +159,21 @@ class BackupStory:
         if reading.moved:
             run.tell(Told.PROGRESS, backup.id, done=reading.done, total=reading.total, percent=reading.percent,
                      bytes_per_second=reading.bytes_per_second)  # fmt: skip
+
+
+def now_and_then(every: timedelta) -> Callable[[], bool]:
+    """Return what is true once in every such time, the first time after one; never if it is zero."""
+    seconds = every.total_seconds()
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        if not seconds or time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
 
 
 def _update(meter: Meter, place: int, progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """The story of a deletion: the manifests go from the repository's log, then the backup from the lists.
 
-What they stored stays until a collection finds that nothing needs it any more.
+What they stored goes with the next collection, unless something else needs it.
 """
 
 from dataclasses import replace
@@ -39,6 +39,8 @@ class DeleteStory:
             theirs.update(session.manifests)
             if session.open:
                 self._repository.end(session.number)
+        if noted := self._repository.partial(backup.run_id):
+            self._repository.delete(noted)
         # A manifest of another run under this number is another's: an older repository was put in this one's place.
         there = [
             manifest.id

@@ -22,6 +22,10 @@ def end_dead_sessions(records: Records, repository: Repository, run_id: RunId) -
             if (session.open or session.pins) and (session.label == run_id or _is_done(records, session.label)):
                 repository.end(session.number, unpin=True)
                 log.info("session of a run that is over was still there", session=session.number, label=session.label)
+        labels = {entry.session_label for entry in repository.log.refresh().partial.values()}
+        for label in labels:
+            if label == run_id or _is_done(records, label):
+                repository.delete(repository.partial(label))
     except RecordsUnavailable:
         raise
     except ResteadError as error:
