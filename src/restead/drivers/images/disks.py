@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.generation import generation_of, identity_of, is_of
+from restead.drivers.images.generation import changed_since, generation_of, identity_of
 from restead.drivers.images.rawio import PastCaches, RawIo
 from restead.drivers.images.space import blank, give_back, reserve_holes
 from restead.drivers.images.zeroes import zero_device, zero_file
@@ -74,19 +74,11 @@ class DiskSource:
 
     def generation(self) -> str:
         """Return a name for what the file holds now, "" for a device: it does not note when it is written."""
-        if self._is_device:
-            return ""
-        try:
-            return generation_of(self._fd)
-        except OSError:  # the kernel does not say: then nothing can be relied on
-            return ""
+        return "" if self._is_device else generation_of(self._fd)
 
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
         """Return nothing if the file is what it was in that generation, None if it may have changed anywhere."""
-        try:
-            return () if not self._is_device and is_of(self._fd, generation) else None
-        except OSError:
-            return None
+        return None if self._is_device else changed_since(self._fd, generation)
 
     def _file_extents(self, at: int, end: int) -> Iterator[Extent]:
         while at < end:

@@ -16,6 +16,7 @@ bytes) keeps whole seconds only: so a file that was just written is waited for.
 import os
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
@@ -25,11 +26,22 @@ _MOST_STEPS = 4
 
 
 def generation_of(fd: int) -> str:
-    """Return a name for what the regular file holds now, "" if a later write might not change it.
+    """Return a name for what the regular file holds now, "" if a later write might not change it."""
+    try:
+        return _waited_for(fd)
+    except OSError:  # the kernel does not say: then nothing can be relied on
+        return ""
 
-    Raises:
-        OSError: the kernel does not say.
-    """
+
+def changed_since(fd: int, generation: str) -> Sequence[tuple[int, int]] | None:
+    """Return nothing if the regular file is what it was in that generation, None if it may have changed anywhere."""
+    try:
+        return () if is_of(fd, generation) else None
+    except OSError:
+        return None
+
+
+def _waited_for(fd: int) -> str:
     if _file_system_of(fd) not in _LOCAL:
         return ""
     for _ in range(_MOST_STEPS):
@@ -54,7 +66,7 @@ def identity_of(fd: int) -> str:
 
 
 def is_of(fd: int, generation: str) -> bool:
-    """Tell whether the regular file holds what it held when it had that name.  Raises as `generation_of`."""
+    """Tell whether the regular file holds what it held when it had that name."""
     return generation != "" and _name(os.fstat(fd)) == generation
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.generation import generation_of, identity_of, is_of
+from restead.drivers.images.generation import changed_since, generation_of, identity_of
 from restead.drivers.nbd import NbdClient
 
 Buffer = bytes | bytearray | memoryview
@@ -45,17 +45,11 @@ class ServedSource:
 
     def generation(self) -> str:
         """Return a name for what the image holds now; "" if its file system does not note every write."""
-        try:
-            return generation_of(self._fd)
-        except OSError:  # the kernel does not say: then nothing can be relied on
-            return ""
+        return generation_of(self._fd)
 
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
         """Return nothing if the file is what it was in that generation, None if it may have changed anywhere."""
-        try:
-            return () if is_of(self._fd, generation) else None
-        except OSError:
-            return None
+        return changed_since(self._fd, generation)
 
 
 class ServedTarget(ServedSource):
