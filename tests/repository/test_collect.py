@@ -217,6 +217,17 @@ def test_a_pack_that_comes_back_is_condemned_again(house: House) -> None:
     assert name not in _packs(house)
 
 
+def test_what_a_slow_writer_says_of_removed_packs_goes_from_the_index(house: House) -> None:
+    """Its session was ended before its index object came; nobody will ever need what that speaks of."""
+    house.repository.delete([house.save(MemoryDisk.of(_data(1)))])
+    ((name, _),) = house.store.list("index/")
+    late = house.store.get(name)
+    house.repository.collect()
+    house.store.put(name, late)
+    house.repository.collect()
+    assert list(house.store.list("index/")) == []
+
+
 def test_if_something_that_is_needed_is_missing_nothing_is_removed(house: House) -> None:
     kept, gone = house.save(MemoryDisk.of(_data(1))), house.save(MemoryDisk.of(_data(2)))
     house.repository.delete([gone])

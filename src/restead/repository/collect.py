@@ -104,9 +104,18 @@ class Collector:
         self._done.kept = sum(sum(found.live.values()) for found in holdings.values())
         self._count(chosen, later=len(unneeded) - len(settled))
         if not dry:
+            self._drop_stale(rooms, holdings, view.condemned - busy)
             for event in condemns([waste.pack for waste in chosen]):
                 self._check()
                 self._log.append(event)
+
+    def _drop_stale(
+        self, rooms: Mapping[ProjectId, Room], holdings: Mapping[ProjectId, Holdings], removed: Set[bytes]
+    ) -> None:
+        """Take out of the index what a session that was slow, or dead, has said of packs that are gone for ever."""
+        for project, found in holdings.items():
+            if stale := removed & found.total.keys():
+                rooms[project].index.drop(stale, self._check)
 
     def _count(self, chosen: Sequence["_Waste"], *, later: int) -> None:
         self._done.condemned += len(chosen)
