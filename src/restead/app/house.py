@@ -1,11 +1,14 @@
 """The house as the command line works with it: tokens and servers on a data folder, service or not."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
+from restead.app.importing import import_images
 from restead.app.keys import FolderKeys
 from restead.app.opening import Opened
 from restead.app.stored import FolderStored
-from restead.cli.doors import NewServer
+from restead.cli.doors import NewImport, NewServer
+from restead.domain.backup import Backup
 from restead.domain.caller import Role
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import ProjectId, ServerId, same_id
@@ -56,6 +59,15 @@ class FolderHouse:
             which = ", ".join(f"{each.id} of project {each.project}" for each in found[:5])
             raise InvalidRequest(f"{len(found)} servers are named {name_or_id}; say which by its id: {which}")
         return self._opened.images.server(found[0].project, found[0].id)
+
+    def import_images(
+        self, new: NewImport, told: Callable[[int, int, int | None], None], say: Callable[[str], None]
+    ) -> Backup:
+        try:
+            server = self.server(new.server, new.project)
+        except NotFound:
+            server = None
+        return import_images(self._opened, new, server, told, say)
 
     def start_server(self, server: Server) -> None:
         self._require_idle(server, "started")

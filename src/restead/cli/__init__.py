@@ -12,6 +12,7 @@ from restead import __version__
 from restead.cli import claim  # noqa: F401  adds itself to its group
 from restead.cli.backups import backups, checkpoints
 from restead.cli.doors import Doors, House, NewServer
+from restead.cli.importing import import_
 from restead.cli.keys import keys
 from restead.cli.protect import protect
 from restead.cli.recover import recover
@@ -43,6 +44,7 @@ def command_line() -> typer.Typer:
     line.callback()(_root)
     verbs: dict[str, Callable[..., None]] = {
         "protect": protect, "restore": restore, "status": status, "serve": serve, "recover": recover,
+        "import": import_,
     }  # fmt: skip
     for name, verb in verbs.items():
         line.command(name, epilog=EXIT_CODES)(verb)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from restead.domain.backup import Backup
 from restead.domain.caller import Role
 from restead.domain.collected import Collected
 from restead.domain.key import Erased, Erasure, Key
@@ -34,6 +35,18 @@ class NewServer:
     zone: str = ""
     arch: str = "x86_64"
     addresses: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewImport:
+    """Disk images that shall be a backup."""
+
+    server: str  # name or id; or the name of one that the import alone tells of
+    project: str
+    format: str  # of every file
+    files: Sequence[Path]  # the system disk first, or as the server's disks are
+    name: str = ""
+    description: str = ""
 
 
 class Keys(Protocol):
@@ -200,6 +213,19 @@ class House(Protocol):
 
     def remove_server(self, server: Server) -> None:
         """Forget the server; its disks stay as they are."""
+        ...
+
+    def import_images(
+        self, new: NewImport, told: Callable[[int, int, int | None], None], say: Callable[[str], None]
+    ) -> Backup:
+        """Back images up.
+
+        *told*: called with percent, bytes per second and seconds left.  *say*: with what people should know.
+
+        Raises:
+            InvalidRequest: something in it cannot be, or a quota is used up; nothing was stored.
+            Unavailable: an image is in use, or was changed while it was read: no backup was made.
+        """
         ...
 
     @property

@@ -162,7 +162,7 @@ def _rows(tx: Transaction, run_id: RunId, manifests: Sequence[Manifest]) -> tupl
     if not stock.is_free(tx, backup):
         fresh = tuple(replace(volume, id=VolumeBackupId(new_id())) for volume in backup.volumes)
         backup = replace(backup, id=BackupId(new_id()), checkpoint_id=CheckpointId(new_id()), volumes=fresh)
-    return _checkpoint(tx, backup), backup
+    return checkpoint_of(tx, backup), backup
 
 
 def _called(tx: Transaction, about: Any, kept: Any) -> dict[str, Any]:
@@ -208,7 +208,8 @@ def _kept_of(manifest: Manifest) -> Any:
     return manifest.description.server.get("backup", {})
 
 
-def _checkpoint(tx: Transaction, backup: Backup) -> Checkpoint:
+def checkpoint_of(tx: Transaction, backup: Backup) -> Checkpoint:
+    """Return the checkpoint of a backup that no run has made."""
     server = backup.server
     return Checkpoint(
         id=backup.checkpoint_id,

@@ -22,8 +22,8 @@ from restead.domain.states import BackupState, Event
 from restead.ports import BlockSource, Consistency, Moment, Servers, TracksChanges, Volumes
 from restead.records import Records, Transaction, backups, known
 from restead.records.encoding import plain
-from restead.repository import DiskDescription, Progress, Repository, Saved, Session
-from restead.workflows.meter import Meter, Reading
+from restead.repository import DiskDescription, Repository, Saved, Session
+from restead.workflows.meter import Meter, Reading, update
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
@@ -129,9 +129,9 @@ class BackupStory:
             saved = session.save(
                 source,
                 parent=parent,
-                description=_description(backup, volume, moment, incremental=parent is not None),
+                description=description_of(backup, volume, moment, incremental=parent is not None),
                 label=volume.volume_id,
-                progress=partial(_update, meter, place),
+                progress=partial(update, meter, place),
                 check=run.check,
                 due=due,
             )
@@ -176,10 +176,6 @@ def now_and_then(every: timedelta) -> Callable[[], bool]:
     return due
 
 
-def _update(meter: Meter, place: int, progress: Progress) -> None:
-    meter.update(place, progress.done)
-
-
 def _no_journal() -> Journal:
     # The journal is written first: rows were put back as they were earlier.
     raise InvalidRequest(
@@ -196,7 +192,8 @@ def _check_consistency(backup: Backup, moment: Moment) -> None:
         )
 
 
-def _description(backup: Backup, volume: VolumeBackup, moment: Moment, *, incremental: bool) -> DiskDescription:
+def description_of(backup: Backup, volume: VolumeBackup, moment: Moment, *, incremental: bool) -> DiskDescription:
+    """Return what stands beside the bytes of a disk, from which its rows can be made again."""
     return DiskDescription(
         role="system" if volume.bootable else "data",
         taken_at=moment.taken_at,
@@ -228,14 +225,15 @@ def _generation(source: BlockSource) -> str:
 
 
 def _available(tx: Transaction, backup: Backup, saved: Journal) -> None:
-    moved = backups.move(tx, backup.id, Event.PROTECTED, lambda row: _with_saved(tx, row, saved))
+    moved = backups.move(tx, backup.id, Event.PROTECTED, lambda row: with_saved(tx, row, saved))
     for volume, told in zip(moved.volumes, saved["volumes"], strict=True):
         if volume.manifest is not None and told.get("generation"):
             held = KnownDisk(volume.manifest, told["root"], told["generation"])
             known.note(tx, backup.project_id, volume.volume_id, held)
 
 
-def _with_saved(tx: Transaction, backup: Backup, saved: Journal) -> Backup:
+def with_saved(tx: Transaction, backup: Backup, saved: Journal) -> Backup:
+    """Return the backup as it is when all of it is in the repository."""
     volumes = tuple(
         replace(
             volume,

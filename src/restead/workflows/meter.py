@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from restead.repository import Progress
+
 _SECONDS = 1.0  # *told* is called at most once in this time
 
 
@@ -66,3 +68,8 @@ class Meter:
     def percents(self) -> list[int]:
         """Return percent done for each disk."""
         return [done * 100 // size if size else 100 for done, size in zip(self._done, self._sizes, strict=True)]
+
+
+def update(meter: Meter, place: int, progress: Progress) -> None:
+    """Say how far the repository is with the disk at *place*."""
+    meter.update(place, progress.done)

@@ -16,11 +16,12 @@ from restead.drivers.images.definition import DiskDefinition, Power, ServerDefin
 from restead.drivers.images.gateway import Gateway
 from restead.drivers.images.guard import Guard
 from restead.drivers.images.holding import require_unused
+from restead.drivers.images.looks import looks_like
 from restead.drivers.images.opening import open_source, open_target
 from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
 from restead.drivers.images.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
 from restead.drivers.images.qemu import QemuSwitch
-from restead.drivers.images.registry import Registry, not_found
+from restead.drivers.images.registry import Registry, check_backing, not_found
 from restead.drivers.images.stored import from_json, to_json
 from restead.ports import BlockSource, BlockTarget, Consistency
 
@@ -176,6 +177,32 @@ class ImagesDriver:
         with self._target(disk) as target:
             yield target
 
+    # ------------------------------------------------------------------ images that are no server's disks
+
+    @contextmanager
+    def open_images(self, disks: Mapping[VolumeId, DiskDefinition]) -> Iterator[OfflineMoment]:
+        """Open images for reading, to be backed up as the disks of these ids; all are locked before anything is read.
+
+        The moment is when the newest of them was changed last; of a device nobody knows that, so it is now.
+
+        Raises:
+            InvalidRequest: one is missing or cannot be a disk.
+            Unavailable: one is in use, or qemu-nbd is missing; at closing: one was changed meanwhile.
+        """
+        for disk in disks.values():
+            check_backing(disk)
+        with ExitStack() as opened:
+            sources = {id: opened.enter_context(self._source(disk)) for id, disk in disks.items()}
+            now = datetime.now(UTC)
+            yield OfflineMoment(min(now, max(_changed_at(disk, now) for disk in disks.values())), sources)
+
+    def looks(self, path: Path) -> str:
+        """Return the format that a raw image may be of instead, by its first bytes; "" if none is known."""
+        try:
+            return looks_like(backing_of(path))
+        except OSError:  # whoever opens it says so
+            return ""
+
     # ------------------------------------------------------------------ inside
 
     def _source(self, disk: DiskDefinition) -> AbstractContextManager[BlockSource]:
@@ -223,6 +250,14 @@ def _disk(definition: ServerDefinition, volume_id: VolumeId) -> DiskDefinition:
         if same_id(disk.id, volume_id):
             return disk
     raise NotFound(f"server {definition.id} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
+
+
+def _changed_at(disk: DiskDefinition, now: datetime) -> datetime:
+    try:
+        backing = backing_of(disk.path)
+        return now if backing.is_device else datetime.fromtimestamp(backing.path.stat().st_mtime, UTC)
+    except OSError as error:
+        raise Unavailable(f"disk {disk.id} was removed while it was opened", detail=str(error)) from error
 
 
 def _size(disk: DiskDefinition) -> int | None:

@@ -173,7 +173,7 @@ def _complete_disks(definition: ServerDefinition, others: Sequence[ServerDefinit
     no_boot = not any(disk.boot for disk in definition.disks)
     complete: list[DiskDefinition] = []
     for number, disk in enumerate(definition.disks):
-        _check_backing(disk)
+        check_backing(disk)
         for known in complete:
             if _same_disk(disk, known):
                 raise InvalidRequest(f"disks {disk.path} and {known.path} of server {definition.name!r} are one disk")
@@ -185,7 +185,8 @@ def _complete_disks(definition: ServerDefinition, others: Sequence[ServerDefinit
     return tuple(complete)
 
 
-def _check_backing(disk: DiskDefinition) -> None:
+def check_backing(disk: DiskDefinition) -> None:
+    """Return if the disk is there and can be one.  Raises InvalidRequest."""
     if not disk.path.is_absolute():
         raise InvalidRequest(f"disk {disk.path} is no absolute path")
     try:
