@@ -65,7 +65,7 @@ class Opened:
         Call inside `setting_up` where the repository may still have to be made.
         """
         if secret is None:
-            secret = self._secret()
+            secret = self.secret()
             if not self._has_repository:
                 size, now = self.settings.chunk_size, datetime.now(UTC).replace(microsecond=0)
                 return Repository.create(self.store, secret, chunk_size=size, label="first", at=now)
@@ -85,7 +85,7 @@ class Opened:
             self.keyring()
         window = window_for(self.address, self.settings)
         repository = Repository.open(
-            self.store, self._secret(), cache=self.folder.path / "cache", scratch=self._scratch(), window=window
+            self.store, self.secret(), cache=self.folder.path / "cache", scratch=self._scratch(), window=window
         )
         with self.records.read() as tx:
             known = remembered.newest_digest(tx, repository.keyring.repository_id)
@@ -114,7 +114,8 @@ class Opened:
     def _has_repository(self) -> bool:
         return any(self.store.list("keyring/"))
 
-    def _secret(self) -> Secret:
+    def secret(self) -> Secret:
+        """Return what opens the repository: the passphrase of the settings, or the key file, made if it is missing."""
         phrase = self.settings.secret_phrase()
         if phrase is not None:
             return Passphrase(phrase)

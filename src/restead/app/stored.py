@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
+from restead.app.copying import copy_backups
 from restead.app.opening import Opened
+from restead.cli.doors import Copying
 from restead.domain.collected import Collected
+from restead.domain.copied import Copied
 from restead.domain.errors import Unavailable
 from restead.domain.stock import Settled, StoredDisk, Succession
 from restead.domain.verification import Depth, Verification
@@ -45,6 +48,9 @@ class FolderStored:
 
     def collect(self, *, dry: bool, garbage: float) -> Collected:
         return self._repository().collect(dry=dry, garbage=garbage)
+
+    def copy(self, wanted: Copying, told: Callable[[int, int], None]) -> Iterator[Copied]:
+        yield from copy_backups(self._opened, self._repository(), wanted, told)
 
     def writer(self) -> str | None:
         store = self._opened.store

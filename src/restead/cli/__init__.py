@@ -18,6 +18,7 @@ from restead.cli.protect import protect
 from restead.cli.recover import recover
 from restead.cli.repository import repository
 from restead.cli.repository_collect import collect  # noqa: F401 - adds itself to the group
+from restead.cli.repository_copy import copy  # noqa: F401 - adds itself to the group
 from restead.cli.restore import restore
 from restead.cli.restores import restores
 from restead.cli.serve import serve

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from restead.domain.backup import Backup
 from restead.domain.caller import Role
 from restead.domain.collected import Collected
+from restead.domain.copied import Copied
 from restead.domain.key import Erased, Erasure, Key
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk, Succession
@@ -121,6 +122,17 @@ class Keys(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Where backups are to be copied to, what opens that, and which: without any, all."""
+
+    address: str
+    key_file: Path | None = None
+    passphrase_file: Path | None = None  # with neither it is what opens the first repository
+    project: str | None = None
+    backups: Sequence[str] = ()  # names or ids
+
+
 class Stored(Protocol):
     """The repository, whatever the lists say.  Everything raises NotFound if there is none."""
 
@@ -145,6 +157,10 @@ class Stored(Protocol):
 
     def collect(self, *, dry: bool, garbage: float) -> Collected:
         """Remove what no backup needs; *dry*: only find it.  Raises Damaged: something is lost, nothing was removed."""
+        ...
+
+    def copy(self, wanted: Copying, told: Callable[[int, int], None]) -> Iterator[Copied]:
+        """Copy backups into another repository, made if it is missing; yield each.  *told*: bytes done, and of all."""
         ...
 
     def writer(self) -> str | None:

@@ -32,6 +32,7 @@ Everything may run at the same time, from several processes and hosts.  Why that
                                keeps what it reads until somebody ends it by its label
     anything × key rotation    keys are added, never replaced; every object says which key sealed it, and who does not
                                know that key looks for it in the newest keyring (`live_keys.py`)
+    copying × all else         two sessions, one in each repository: a restore of this one, a backup into the other
     key change × key change    a version of the keyring is put only if its number is free, and old versions are deleted
                                from the lowest on: whoever still sees the first of his chain met no freed number
     session × erasing          keys are taken away before sessions are ended, and a session looks at its keys after its
@@ -44,6 +45,7 @@ Everything may run at the same time, from several processes and hosts.  Why that
 """
 
 from restead.repository.backup import Saved
+from restead.repository.copy import Copier, Disks
 from restead.repository.erase import Erasing, Lost
 from restead.repository.holes import Holed
 from restead.repository.inspection import Inspected
@@ -61,8 +63,8 @@ from restead.repository.session import Session
 from restead.repository.survey import Hint, Survey
 
 __all__ = [
-    "CHUNK_SIZE", "Count", "DiskDescription", "Erasing", "Held", "Hint", "Hold", "Holed", "Inspected", "Journal",
-    "KeyFile", "Keyring", "Lost", "Manifest", "ManifestEntry", "Passphrase", "Phase", "Progress", "Reads",
-    "RecoveryKey", "Release", "Repository", "Rewritten", "Saved", "Secret", "ServiceCopies", "ServiceCopy", "Session",
-    "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
+    "CHUNK_SIZE", "Copier", "Count", "DiskDescription", "Disks", "Erasing", "Held", "Hint", "Hold", "Holed",
+    "Inspected", "Journal", "KeyFile", "Keyring", "Lost", "Manifest", "ManifestEntry", "Passphrase", "Phase",
+    "Progress", "Reads", "RecoveryKey", "Release", "Repository", "Rewritten", "Saved", "Secret", "ServiceCopies",
+    "ServiceCopy", "Session", "SessionState", "Survey", "Window", "Wrapping", "WrappingKind", "scrub",
 ]  # fmt: skip

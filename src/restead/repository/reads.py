@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from restead.domain.ids import ManifestId, ProjectId
-from restead.ports import BlockTarget, KeepsSpace
+from restead.ports import BlockSource, BlockTarget, KeepsSpace
 from restead.repository.crossing import Crossing
 from restead.repository.holes import Holed, with_holes
 from restead.repository.manifest import Manifest
 from restead.repository.marks import Marks
 from restead.repository.progress import Count, Progress
+from restead.repository.ranges import Range
 from restead.repository.reread import Rereading
 from restead.repository.restore import Restoring
 from restead.repository.rewrite import Rewriting
 from restead.repository.room import Room, Window
+from restead.repository.source import ManifestSource, changed_ranges
 from restead.repository.survey import Survey
 from restead.repository.tree import Tree
 from restead.repository.verify import Verifying
@@ -159,6 +161,17 @@ class Reads:
         root = self._manifest(manifest).root
         work = Verifying(self._room.reader, root, self._window.restore_threads, progress, check)
         return work.run(self._room.tree(root))
+
+    def source(self, manifest: ManifestId) -> BlockSource:
+        """Return *manifest*, one of the session's `reads`, as a disk to read from while the session is open.
+
+        What is lost or damaged is met when it is read, and raises Damaged with its *ranges*.
+        """
+        return ManifestSource(self._room.reader, self._room.tree(self._manifest(manifest).root))
+
+    def changed(self, before: ManifestId, after: ManifestId) -> list[Range]:
+        """Return what of *after* may be other bytes than in *before*; no chunk is read.  Raises Damaged."""
+        return changed_ranges(self._tree(before), self._tree(after))
 
     def _manifest(self, id: ManifestId) -> Manifest:
         try:

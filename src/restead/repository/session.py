@@ -72,6 +72,7 @@ class Session(Reads):
         parent: ManifestId | None = None,
         description: DiskDescription,
         label: str = "",
+        hint: Hint | None = None,
         progress: Callable[[Progress], None] = tell_nobody,
         check: Callable[[], None] = go_on,
         due: Callable[[], bool] = never,
@@ -79,7 +80,8 @@ class Session(Reads):
         """Store all bytes of *source*; when this returns they are durable and in the index.
 
         *parent*, one of the session's `reads`, is an earlier backup of the disk: what is unchanged costs a hash.
-        *check* is called for every 2 MiB of each thread and ends the work by raising.  *due* is asked as often: when it
+        *hint*: what need not even be read, because it surely is as in the parent.  *check* is called for every 2 MiB of
+        each thread and ends the work by raising.  *due* is asked as often, but with a hint never: when it
         is true, what is finished of the session's disks is made durable and noted in the log as partial manifests.  A
         session that reads them (`Repository.partial`) finds all of it stored, whatever is collected meanwhile.
 
@@ -88,12 +90,17 @@ class Session(Reads):
             Unavailable: the source or the store did not answer; the session can save nothing more.
         """
         base = None if parent is None else self._room.tree(self._manifest(parent).root)
+        hinted = self._hinted(hint)
         self._begin()
         done = False
         try:
             disk = self._noted.disk(label)
-            noting = Noting(due, disk)
-            root, count = Saving(self._studio, source, base, self._packing(), progress, check, noting).run(description)
+            if base is not None and hinted is not None:
+                work: Saving = Surveying(self._studio, source, base, hinted, self._packing(), progress, check)
+            else:
+                noting = Noting(due, disk)
+                work = Saving(self._studio, source, base, self._packing(), progress, check, noting)
+            root, count = work.run(description)
             self._noted.finished(disk, root, label)
             done = True
         finally:
@@ -150,9 +157,7 @@ class Session(Reads):
         found = self._manifest(wanted)
         _check_size(found, target)
         tree = self._room.tree(found.root)
-        if self._room.lost:
-            hint = None  # what is lost and may stand here has to be read, to be stored again
-        hinted = None if hint is None else (self._room.tree(self._manifest(hint.manifest).root), hint.changed)
+        hinted = self._hinted(hint)
         self._begin()
         done = False
         try:
@@ -213,6 +218,15 @@ class Session(Reads):
     def leave_open(self) -> None:
         """Let the session not be ended when its block is left: whoever finds it by its label does that."""
         self.left_open = True
+
+    def keep_so_far(self) -> None:
+        """Put what is durable into the index: whoever begins anew after a crash need not store it again."""
+        self._studio.known.flush()
+
+    def _hinted(self, hint: Hint | None) -> tuple[Tree, Sequence[Range]] | None:
+        if hint is None or self._room.lost:
+            return None  # what is lost and may stand here has to be read, to be stored again
+        return self._room.tree(self._manifest(hint.manifest).root), hint.changed
 
     def _packing(self) -> Packing:
         studio = self._studio
