@@ -36,6 +36,15 @@ def test_a_copy_restores_without_the_first(tmp_path: Path) -> None:
     refused = place.run("repository", "copy", "--to", str(safe), "--to-key-file", str(tmp_path / "typo"))
     assert (refused.returncode, (tmp_path / "typo").exists()) == (4, False)
     assert place.run("repository", "copy", "--to", str(place.data / "repository")).returncode == 4
+    packs = [path for path in (place.data / "repository" / "packs").rglob("*") if path.is_file()]
+    assert packs
+    for pack in packs:
+        sealed = bytearray(pack.read_bytes())
+        sealed[len(sealed) // 3] ^= 1
+        pack.chmod(0o600)
+        pack.write_bytes(sealed)
+    damaged = place.run("repository", "copy", "--to", str(tmp_path / "third"))
+    assert (damaged.returncode, "is damaged and not copied: disk" in damaged.stdout) == (1, True), damaged.stderr
 
     shutil.rmtree(place.data)
     listed = subprocess.run(

@@ -4,6 +4,8 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
+from time import sleep
 
 import pytest
 from tests.fakes.disks import MemoryDisk
@@ -180,6 +182,37 @@ def test_a_repository_is_not_copied_into_itself(tmp_path: Path) -> None:
     pair = Pair(tmp_path)
     with pytest.raises(InvalidRequest, match="this repository itself"):
         Copier(pair.one.repository, pair.one.open())
+
+
+def test_progress_is_told_by_one_thread_at_a_time(tmp_path: Path) -> None:
+    """Whoever prints it need not be ready for several."""
+    pair = Pair(tmp_path, threads=4)
+    pair.backup(noise(4000 * CHUNK, 1))
+    busy, together, parts = Lock(), [], []
+
+    def told(done: int, total: int) -> None:
+        together.append(not busy.acquire(blocking=False))
+        sleep(0.01)
+        parts.append((done, total))
+        if busy.locked():
+            busy.release()
+
+    copier = Copier(pair.one.open(), pair.two.open(), told=told)
+    list(copier.copy_all(copier.backups()))
+    assert (len(together) > 4, any(together)) == (True, False)
+    assert max(parts) == (4000 * CHUNK, 4000 * CHUNK)
+
+
+def test_what_a_killed_copy_left_open_here_is_ended_by_the_next(tmp_path: Path) -> None:
+    """Else it would keep what it reads for ever.  Sessions of others are left alone."""
+    pair = Pair(tmp_path)
+    (wanted,) = pair.backup(noise(CHUNK, 1))
+    copy_of = f"copy to {pair.two.repository.keyring.repository_id.hex()}"
+    for label in (copy_of, "restore"):
+        with pair.one.repository.session(PROJECT, label=label, reads=[wanted]) as session:
+            session.leave_open()
+    pair.copy()
+    assert [each.label for each in pair.one.open().log.refresh().sessions.values() if each.open] == ["restore"]
 
 
 @pytest.mark.parametrize("kind", [Kind.CHUNK, Kind.PAGE, Kind.ROOT])

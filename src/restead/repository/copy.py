@@ -12,6 +12,7 @@ say what has changed, and nothing else is read.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from threading import Lock
 
 from restead.domain.copied import Copied, CopyState, DamagedSource
 from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
@@ -225,11 +226,14 @@ class _Keeping:
         self._total = total
         self._told = told
         self._kept = 0
+        self._lock = Lock()  # all threads of the disk come by; people are told by one at a time
 
     def __call__(self, progress: Progress) -> None:
-        self._told(self._before + progress.done, self._total)
-        if progress.count.new - self._kept >= self._every:
-            self._kept = progress.count.new
+        with self._lock:
+            self._told(self._before + progress.done, self._total)
+            due = progress.count.new - self._kept >= self._every
+            self._kept = progress.count.new if due else self._kept
+        if due:
             self._session.keep_so_far()
 
 
