@@ -10,7 +10,7 @@ from restead.domain.token import check_project
 P, Q = ProjectId("p"), ProjectId("q")
 _CHANGING = {
     Action.BACKUPS_CREATE, Action.BACKUPS_DELETE, Action.RESTORES_CREATE, Action.RESTORES_CANCEL, Action.RESTORES_UNDO,
-    Action.RESTORES_THROTTLE,
+    Action.RESTORES_THROTTLE, Action.BACKUPS_HOLD,
 }  # fmt: skip
 
 

@@ -337,7 +337,7 @@ def test_what_somebody_else_may_have_written_meanwhile_is_not_known(cloud: Image
             assert target.generation() == ""
 
 
-def test_bitmaps_are_kept(cloud: ImagesCloud) -> None:
+def test_bitmaps_are_kept(cloud: ImagesCloud, runtime: Path) -> None:
     """They are stored when the image is closed, and are no reason to believe that nobody has written meanwhile."""
     server = cloud.make([SIZE])
     path = cloud.path_of(server)
@@ -353,19 +353,20 @@ def test_bitmaps_are_kept(cloud: ImagesCloud) -> None:
     info = json.loads(qemu_img("info", "-f", "qcow2", "--output=json", str(path)))
     bitmaps = info["format-specific"]["data"]["bitmaps"]
     assert [(each["name"], each["flags"]) for each in bitmaps] == [("since-monday", ["auto"])]
-    assert dirty_bytes(path, "since-monday") == 64 << 10
+    assert dirty_bytes(path, "since-monday", runtime / "nbd") == 64 << 10
 
 
-def dirty_bytes(path: Path, bitmap: str) -> int:
+def dirty_bytes(path: Path, bitmap: str, socket: Path) -> int:
     """Count what a bitmap says has changed: a copy of it is all that another image is given by a backup of QEMU's."""
-    words = ["qemu-nbd", "--read-only", "--format=qcow2", f"--bitmap={bitmap}", "--socket", f"{path}.nbd", str(path)]
+    words = ["qemu-nbd", "--read-only", "--format=qcow2", f"--bitmap={bitmap}", "--socket", str(socket), str(path)]
     with subprocess.Popen(words) as process:
         until = time.monotonic() + 120
-        while not Path(f"{path}.nbd").exists():
+        while not socket.exists():
+            assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
         # The bitmap as an image's holes (QEMU's own x-dirty-bitmap): what is dirty is no data.
-        options = f"driver=nbd,server.type=unix,server.path={path}.nbd,x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}"
+        options = f"driver=nbd,server.type=unix,server.path={socket},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}"
         mapped = json.loads(qemu_img("map", "--output=json", "--image-opts", options))
         process.wait(20)
     return sum(each["length"] for each in mapped if not each["data"])
