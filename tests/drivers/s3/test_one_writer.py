@@ -46,23 +46,24 @@ class TestOneWriter(BlobStoreConformance):
 
 def test_without_it_several_puts_win() -> None:
     """Else the other tests here would show nothing."""
-    store = LooksThenWrites()
-    with ThreadPoolExecutor(64) as pool:
-        won = list(pool.map(lambda n: store.put("log/1", b"%d" % n), range(64)))
-    assert won.count(True) > 1
+    assert _most_wins(LooksThenWrites()) > 1
 
 
 def test_on_swift_several_puts_win(swift_bucket: Bucket, keys: Keys) -> None:
     """It looks, then writes: whoever replaces it by something better may drop the claim."""
     keys.to(swift_bucket)
-    store = store_in(swift_bucket)
+    assert _most_wins(store_in(swift_bucket)) > 1
+
+
+def _most_wins(store: BlobStore) -> int:
+    """Race until several win, as they do sooner or later: on a busy machine one may be done before the others look."""
     with ThreadPoolExecutor(64) as pool:
-        wins = [
-            list(pool.map(lambda n, turn=turn: store.put(f"log/{turn}", b"%d" % n), range(64))).count(True)
-            for turn in range(8)
-        ]
-    assert max(wins) > 1
-    assert min(wins) >= 1
+        for turn in range(200):
+            wins = list(pool.map(lambda n, turn=turn: store.put(f"log/{turn}", b"%d" % n), range(64))).count(True)
+            assert wins >= 1
+            if wins > 1:
+                return wins
+    return 1
 
 
 def test_swift_is_found_out_and_its_only_writer_is_named(swift_bucket: Bucket, keys: Keys, tmp_path: Path) -> None:
