@@ -43,6 +43,7 @@ test: .venv/.dev
 	@scripts/system-packages test
 	@scripts/judges
 	@scripts/swift
+	@scripts/keystone
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long"
 
 test-long: .venv/.dev
@@ -70,4 +71,4 @@ fuzz: .venv/.dev
 	  tests/repository/test_salvage.py
 
 clean:
-	rm -rf .venv .venv-judges .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-judges .venv-keystone .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

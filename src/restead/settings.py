@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from restead.domain.caller import DEFAULT_RIGHTS, Rights
 from restead.domain.errors import InvalidRequest
 from restead.places import default_config, default_data
 
@@ -102,6 +103,19 @@ class Settings(BaseSettings):
     restore_between_zones: bool = Field(
         True, description="Whether a backup may be restored to a server in another availability zone."
     )
+    roles: dict[str, list[str]] = Field(
+        {},
+        description="What roles allow, by name: actions such as csbs:backups:create, csbs:restores:*, other_projects. "
+        "Roles that are not named keep their defaults.",
+    )
+    keystone: str = Field(
+        "",
+        description="Cloud in clouds.yaml (envvars: the variables OS_…) whose account asks Keystone about tokens. "
+        "Not asked if not set.",
+    )
+    keystone_cache: float = Field(
+        60.0, ge=0, le=3600, description="Seconds for which an answer of Keystone is believed; 0: ask every time."
+    )
     quota_backups: int = Field(-1, ge=-1, description="Backups a project may have; -1 sets no limit.")
     quota_capacity: int = Field(-1, ge=-1, description="GB (2^30 bytes) that a project may store; -1 sets no limit.")
     safety_keep: float = Field(
@@ -141,6 +155,15 @@ class Settings(BaseSettings):
         """A relative path means the working folder at start, whatever happens to that later."""
         return path and Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  resolve() would follow links
 
+    @field_validator("roles")
+    @classmethod
+    def _of_actions(cls, roles: dict[str, list[str]]) -> dict[str, list[str]]:
+        try:
+            DEFAULT_RIGHTS.changed(roles)
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
+        return roles
+
     @field_validator("listen")
     @classmethod
     def _has_a_port(cls, listen: str) -> str:
@@ -156,6 +179,11 @@ class Settings(BaseSettings):
         if self.passphrase is not None and self.passphrase_file is not None:
             raise ValueError("passphrase and passphrase_file exclude each other; both are set")
         return self
+
+    @property
+    def rights(self) -> Rights:
+        """What each role allows."""
+        return DEFAULT_RIGHTS.changed(self.roles)
 
     @property
     def host(self) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from restead.domain.caller import Action, Caller, Role
+from restead.domain.caller import DEFAULT_RIGHTS, OTHER_PROJECTS, Action, Caller, Role
 from restead.domain.errors import Forbidden, InvalidRequest
 from restead.domain.ids import ProjectId, canonical_id, same_id
 from restead.domain.token import check_project
@@ -43,3 +43,27 @@ def test_ids_that_are_uuids_are_the_same_in_any_case_and_others_are_not() -> Non
     assert same_id(id, id.lower())
     assert not same_id("Disk", "disk")
     assert canonical_id("{" + id + "}") == "{" + id + "}"
+
+
+def test_roles_are_made_anew_by_the_settings() -> None:
+    rights = DEFAULT_RIGHTS.changed(
+        {"Reader": [], "operator": ["csbs:backups:*", "csbs:quotas:get", OTHER_PROJECTS], "admin": ["csbs:*"]}
+    )
+    operator = Caller("u", P, frozenset({"operator"}), rights)
+    for action in Action:
+        if action.startswith("csbs:backups:") or action is Action.QUOTAS_GET:
+            operator.require(action, Q)
+        else:
+            with pytest.raises(Forbidden):
+                operator.require(action, P)
+    with pytest.raises(Forbidden):
+        Caller("u", P, frozenset({"reader"}), rights).require(Action.BACKUPS_LIST, P)
+    with pytest.raises(Forbidden):
+        Caller("u", P, frozenset({"admin"}), rights).require(Action.BACKUPS_LIST, Q)
+    Caller("u", P, frozenset({"member", "unknown"}), rights).require(Action.BACKUPS_CREATE, P)
+
+
+@pytest.mark.parametrize("word", ["", "csbs:backup:create", "csbs:nothing:*", "backups", "Csbs:*"])
+def test_what_is_no_action_is_refused(word: str) -> None:
+    with pytest.raises(InvalidRequest, match="is no action"):
+        DEFAULT_RIGHTS.changed({"operator": [word]})

@@ -21,11 +21,12 @@ from restead.api import (
 from restead.api.auth import Door
 from restead.api.edge import Edge
 from restead.api.errors import LastResort, add_handlers
+from restead.api.guessing import Guesses
 from restead.api.openapi import document
 from restead.ports import Identity
 from restead.service import Service
 
-__all__ = ["create_api"]
+__all__ = ["Guesses", "create_api"]
 
 _DESCRIPTION = "Backs up whole servers and brings them back, bit for bit: Cloud Server Backup Service, version 1."
 
@@ -37,12 +38,14 @@ def create_api(
     base_url: str | None = None,
     identity_url: str | None = None,
     warnings: Callable[[], Sequence[str]] = tuple,
+    guesses: Guesses | None = None,
 ) -> FastAPI:
     """Return the API as an ASGI application.
 
     *base_url*: `https://host[:port][/prefix]` under which clients reach it; None: as each request says.
     *identity_url*: address of the identity service, if there is one; told where a restore names no target.
     *warnings*: sentences for whoever runs the service, asked for at each look at its status.
+    *guesses*: slows down whoever guesses tokens; None: nobody is.
     """
     app = FastAPI(
         title="restead",
@@ -54,7 +57,7 @@ def create_api(
         redirect_slashes=False,
     )
     app.state.ending = False  # set it when the process is about to end: streams of events then end, too
-    app.state.door = Door(service, identity, base_url, identity_url, warnings)
+    app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
         status, pages,

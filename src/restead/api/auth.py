@@ -3,6 +3,7 @@
 The order is fixed: token (401), project and role (403), size of the body (413), and only then what it says.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from restead.api.body import read_body, refuse_large
+from restead.api.guessing import Guesses
 from restead.domain.caller import Action, Caller
 from restead.domain.errors import Forbidden, InvalidRequest, Unauthenticated
 from restead.domain.ids import ProjectId
@@ -41,6 +43,7 @@ class Door:
     base_url: str | None  # https://host[:port][/prefix]; None: as each request addressed us
     identity_url: str | None
     warnings: Callable[[], Sequence[str]]
+    guesses: Guesses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]
         door: Door = request.app.state.door
         if not token:
             raise Unauthenticated("the header X-Auth-Token is missing")
-        caller = await run_in_threadpool(door.identity.caller, token)
+        caller = await _caller(request, door, token)
         if not _PROJECT.fullmatch(project_id):
             raise Forbidden(f"there can be no project {project_id[:64]!r}")
         structlog.contextvars.bind_contextvars(project=project_id)
@@ -117,3 +120,12 @@ def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]
         return Call(request, door, caller, ProjectId(project_id), await read_body(request) if body else b"")
 
     return call
+
+
+async def _caller(request: Request, door: Door, token: str) -> Caller:
+    try:
+        return await run_in_threadpool(door.identity.caller, token)
+    except Unauthenticated:
+        if door.guesses is not None:
+            await asyncio.sleep(door.guesses.delay(request.client.host if request.client else ""))
+        raise

@@ -9,7 +9,6 @@ from restead.app.opening import Opened
 from restead.app.stored import FolderStored
 from restead.cli.doors import NewImport, NewServer
 from restead.domain.backup import Backup
-from restead.domain.caller import Role
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import ProjectId, ServerId, same_id
 from restead.domain.server import Server
@@ -23,13 +22,13 @@ class FolderHouse:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._tokens = Tokens(opened.records)
+        self._tokens = Tokens(opened.records, opened.settings.rights)
         self.keys = FolderKeys(opened)
         self.stored = FolderStored(opened)
 
     # ------------------------------------------------------------------ tokens
 
-    def create_token(self, project: str, role: Role, lasts: timedelta | None) -> str:
+    def create_token(self, project: str, role: str, lasts: timedelta | None) -> str:
         return self._tokens.create(project, role=role, expires=lasts).secret
 
     def tokens(self) -> list[Token]:

@@ -12,8 +12,9 @@ import structlog
 import uvicorn
 
 from restead import __version__
-from restead.api import create_api
+from restead.api import Guesses, create_api
 from restead.app.connections import BoundedConnection, use_all_descriptors
+from restead.app.identity import identity_of
 from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
 from restead.app.opening import Opened, opened
@@ -23,7 +24,7 @@ from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
 from restead.domain.verification import Depth
 from restead.drivers.blobs import OneWriter
-from restead.records import Records, Tokens
+from restead.records import Records
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
@@ -73,10 +74,11 @@ def serve(settings: Settings) -> None:
                     house.records, house.images, engine.submit, rules, Comparer(repository, house.images),
                     partial(hold, repository),
                 ),
-                Tokens(house.records),
+                identity_of(house),
                 base_url=settings.public_url or None,
                 identity_url=settings.identity_url or None,
                 warnings=warnings,
+                guesses=Guesses(),
             )
             _answer(api, listener, settings, lambda: _say_ready(url, house, warnings()))
     log.info("service ended")

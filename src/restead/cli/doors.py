@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from restead.domain.backup import Backup
-from restead.domain.caller import Role
 from restead.domain.collected import Collected
 from restead.domain.copied import Copied
 from restead.domain.key import Erased, Erasure, Key
@@ -207,8 +206,8 @@ class Recovery(Protocol):
 class House(Protocol):
     """An opened data folder, whether or not a service runs on it."""
 
-    def create_token(self, project: str, role: Role, lasts: timedelta | None) -> str:
-        """Return a new token, which is shown this once and stored hashed."""
+    def create_token(self, project: str, role: str, lasts: timedelta | None) -> str:
+        """Return a new token, which is shown this once and stored hashed.  Raises InvalidRequest: no such role."""
         ...
 
     def tokens(self) -> list[Token]: ...

@@ -17,7 +17,9 @@ tokens = group("token", "Make, list and revoke the tokens that programs and peop
 def create(
     house: House,
     project: Annotated[str, typer.Option(help="Project it opens; 1-64 of A-Z a-z 0-9 _ -.")],
-    role: Annotated[Role, typer.Option(help="reader changes nothing; admin reaches other projects too.")] = Role.MEMBER,
+    role: Annotated[
+        str, typer.Option(help="reader changes nothing; admin reaches other projects too; or one of the settings.")
+    ] = Role.MEMBER.value,
     expires: Annotated[
         str, typer.Option(help="How long it is good: 90d, 12h, 30m, 4w.", show_default=False, metavar="DURATION")
     ] = "",
@@ -25,7 +27,7 @@ def create(
     """Make a token and print it, this once: the last word on standard output."""
     token = house.create_token(project, role, duration(expires) if expires else None)
     until = f"for {expires}" if expires else "until it is revoked"
-    say(f"a {role.value} of project {project}, good {until}; it is stored hashed and not shown again")
+    say(f"a {role} of project {project}, good {until}; it is stored hashed and not shown again")
     print(token)
 
 
@@ -39,7 +41,7 @@ def list_(house: House, json: Json = False) -> None:
             print_json(_plain(line))
         return
     rows = [
-        (line.id, line.project_id, line.role.value, f"…{line.ending}", when(line.created_at), _good_until(line))
+        (line.id, line.project_id, line.role, f"…{line.ending}", when(line.created_at), _good_until(line))
         for line in lines
     ]
     table(("ID", "PROJECT", "ROLE", "ENDS IN", "CREATED", "GOOD UNTIL"), rows)
@@ -66,7 +68,7 @@ def _plain(line: Token) -> dict[str, str | None]:
     return {
         "id": line.id,
         "project": line.project_id,
-        "role": line.role.value,
+        "role": line.role,
         "ending": line.ending,
         "created_at": line.created_at.isoformat(),
         "expires_at": line.expires_at.isoformat() if line.expires_at else None,

@@ -1,13 +1,16 @@
 """Who asks, and what they may do."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from restead.domain.errors import Forbidden
+from restead.domain.errors import Forbidden, InvalidRequest
 from restead.domain.ids import ProjectId
 
 
 class Role(StrEnum):
+    """The roles that are there unless an operator says otherwise."""
+
     READER = "reader"  # everything that changes nothing
     MEMBER = "member"  # everything inside the project
     ADMIN = "admin"  # also other projects
@@ -31,13 +34,52 @@ class Action(StrEnum):
     SERVERS_LIST = "csbs:servers:list"  # our extension: see docs/api.md
 
 
+OTHER_PROJECTS = "other_projects"
+"""Stands among a role's actions if it reaches every project."""
+
 _READING = frozenset({Action.BACKUPS_LIST, Action.BACKUPS_GET, Action.RESTORES_LIST, Action.RESTORES_GET,
                       Action.QUOTAS_GET, Action.SERVERS_LIST})  # fmt: skip
-_ALLOWED: dict[Role, frozenset[Action]] = {
-    Role.READER: _READING,
-    Role.MEMBER: frozenset(Action),
-    Role.ADMIN: frozenset(Action),
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What each role allows; a role that is not named allows nothing."""
+
+    allowed: Mapping[str, frozenset[Action]]
+    everywhere: frozenset[str]  # the roles that reach every project
+
+    def changed(self, roles: Mapping[str, Iterable[str]]) -> "Rights":
+        """Return these rights with those roles made anew: a list of actions each, `*` at an end for all that begin so.
+
+        Roles are told apart without regard to case.
+
+        Raises:
+            InvalidRequest: a role lists what is no action.
+        """
+        allowed, everywhere = dict(self.allowed), set(self.everywhere)
+        for name, words in roles.items():
+            role, listed = name.lower(), set(words)
+            everywhere.discard(role)
+            if OTHER_PROJECTS in listed:
+                everywhere.add(role)
+            allowed[role] = _named(role, listed - {OTHER_PROJECTS})
+        return Rights(allowed, frozenset(everywhere))
+
+
+def _named(role: str, words: Iterable[str]) -> frozenset[Action]:
+    found: set[Action] = set()
+    for word in words:
+        named = {each for each in Action if each == word or (word.endswith("*") and each.startswith(word[:-1]))}
+        if not named:
+            raise InvalidRequest(f"role {role!r} lists {word!r}, which is no action: it can be one of "
+                                 f"{', '.join(Action)}, csbs:* and such, or {OTHER_PROJECTS}")  # fmt: skip
+        found |= named
+    return frozenset(found)
+
+
+DEFAULT_RIGHTS = Rights(
+    {Role.READER: _READING, Role.MEMBER: frozenset(Action), Role.ADMIN: frozenset(Action)}, frozenset({Role.ADMIN})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +88,13 @@ class Caller:
 
     user: str
     project_id: ProjectId
-    roles: frozenset[Role]
+    roles: frozenset[str]
+    rights: Rights = field(default=DEFAULT_RIGHTS, repr=False)
 
     @property
     def is_admin(self) -> bool:
-        return Role.ADMIN in self.roles
+        """Whether a role of theirs reaches every project."""
+        return not self.roles.isdisjoint(self.rights.everywhere)
 
     def require(self, action: Action, project_id: ProjectId) -> None:
         """Return if the caller may do *action* in that project.
@@ -60,5 +104,5 @@ class Caller:
         """
         if project_id != self.project_id and not self.is_admin:
             raise Forbidden(f"the token belongs to another project than {project_id}")
-        if not any(action in _ALLOWED[role] for role in self.roles):
+        if not any(action in self.rights.allowed.get(role, ()) for role in self.roles):
             raise Forbidden(f"no role of this token allows {action.value} in project {project_id}")

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from restead.domain.caller import Role
 from restead.domain.errors import InvalidRequest
 from restead.domain.ids import ProjectId
 
@@ -18,7 +17,7 @@ class Token:
 
     id: str
     project_id: ProjectId
-    role: Role
+    role: str
     user: str
     created_at: datetime
     expires_at: datetime | None  # None: never

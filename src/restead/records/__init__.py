@@ -13,6 +13,6 @@ from the repository (`stock.py`).
 
 from restead.records.database import Records, RecordsUnavailable, Transaction, utc_now
 from restead.records.runs import LeaseLost
-from restead.records.tokens import Tokens
+from restead.records.tokens import TOKEN_PREFIX, Tokens
 
-__all__ = ["LeaseLost", "Records", "RecordsUnavailable", "Tokens", "Transaction", "utc_now"]
+__all__ = ["TOKEN_PREFIX", "LeaseLost", "Records", "RecordsUnavailable", "Tokens", "Transaction", "utc_now"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from restead.domain.caller import Caller, Role
+from restead.domain.caller import DEFAULT_RIGHTS, Caller, Rights, Role
 from restead.domain.errors import InvalidRequest, NotFound, Unauthenticated
 from restead.domain.ids import ProjectId, new_id
 from restead.domain.token import NewToken, Token, check_project
@@ -19,27 +19,32 @@ from restead.records.database import Records
 from restead.records.tables import tokens
 
 _ALPHABET = string.digits + string.ascii_letters
+TOKEN_PREFIX = "rst_"  # tokens of other services begin otherwise
 _LENGTH = 32  # characters of base 62: 190 bits
 
 
 class Tokens:
     """The tokens in the records; implements the port Identity."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, rights: Rights = DEFAULT_RIGHTS) -> None:
         self._records = records
+        self._rights = rights
 
     def create(
-        self, project: str, *, role: Role = Role.MEMBER, expires: timedelta | None = None, user: str = ""
+        self, project: str, *, role: str = Role.MEMBER, expires: timedelta | None = None, user: str = ""
     ) -> NewToken:
         """Make a token.  Its secret is returned this once and kept nowhere.
 
         Raises:
-            InvalidRequest: no project can be called so, or *expires* is not in the future.
+            InvalidRequest: no project can be called so, there is no such role, or *expires* is not in the future.
         """
+        role = role.lower()
+        if role not in self._rights.allowed:
+            raise InvalidRequest(f"there is no role {role[:64]!r}, only {', '.join(self._rights.allowed)}")
         project_id = check_project(project)
         if expires is not None and expires <= timedelta(0):
             raise InvalidRequest(f"a token that expires after {expires} would never be good")
-        secret = "rst_" + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+        secret = TOKEN_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
         with self._records.begin() as tx:
             until = None if expires is None else tx.now + expires
             id = new_id()
@@ -79,7 +84,7 @@ class Tokens:
             good = row is not None and row.revoked_at is None and (row.expires_at is None or tx.now < row.expires_at)
         if row is None or not good:
             raise Unauthenticated("the token is unknown, expired or revoked")
-        return Caller(row.user, row.project_id, frozenset({Role(row.role)}))
+        return Caller(row.user, row.project_id, frozenset({row.role}), self._rights)
 
 
 def _hash(secret: str) -> str:
@@ -91,5 +96,4 @@ def _row(token: Token) -> dict[str, Any]:
 
 
 def _token(row: sa.Row[Any]) -> Token:
-    values = {name: getattr(row, name) for name in Token.__slots__}
-    return Token(**{**values, "role": Role(row.role)})
+    return Token(**{name: getattr(row, name) for name in Token.__slots__})

@@ -1,0 +1,140 @@
+"""What is believed of Keystone's answers, and for how long."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from restead.domain.caller import DEFAULT_RIGHTS, Action
+from restead.domain.errors import Forbidden, InvalidRequest, ResteadError, Unauthenticated, Unavailable
+from restead.drivers.keystone import KeystoneIdentity
+from restead.drivers.keystone.account import Account
+from restead.ports import Identity
+
+T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ANSWER = {
+    "user": {"id": "u1", "name": "alice"},
+    "project": {"id": "b6bb5c6e32f442528bb42dfb87f8ae94", "name": "web"},
+    "roles": [{"id": "r1", "name": "Member"}],
+    "expires_at": "2026-03-01T13:00:00.000000Z",
+}
+
+
+class Desk:
+    """An account that says what it is told to say, and counts how often it is asked; its clock stands still."""
+
+    def __init__(self, says: Mapping[str, Any] | ResteadError) -> None:
+        self.says = says
+        self.asked = 0
+        self.passed = timedelta(0)
+
+    def told(self, token: str) -> Mapping[str, Any]:
+        self.asked += 1
+        if isinstance(self.says, ResteadError):
+            raise self.says
+        return self.says
+
+    def identity(self, believed: float = 60) -> KeystoneIdentity:
+        return KeystoneIdentity(
+            "", DEFAULT_RIGHTS.changed({"operator": ["csbs:backups:*"]}), timedelta(seconds=believed), account=self,
+            seconds=lambda: self.passed.total_seconds(), now=lambda: T0 + self.passed,
+        )  # fmt: skip
+
+
+def test_a_caller_has_the_tokens_project_and_roles() -> None:
+    identity: Identity = Desk(ANSWER).identity()
+    caller = identity.caller("gAAAA")
+    assert (caller.user, caller.project_id, caller.roles) == ("u1", ANSWER["project"]["id"], {"member"})  # type: ignore[index]
+    caller.require(Action.RESTORES_CREATE, caller.project_id)
+    assert not caller.is_admin
+
+
+def test_roles_mean_what_the_settings_say() -> None:
+    caller = Desk({**ANSWER, "roles": [{"name": "OPERATOR"}, {"name": "guest"}]}).identity().caller("t")
+    caller.require(Action.BACKUPS_DELETE, caller.project_id)
+    with pytest.raises(Forbidden):
+        caller.require(Action.RESTORES_CREATE, caller.project_id)
+
+
+def test_an_answer_is_believed_for_its_time_and_no_longer() -> None:
+    desk = Desk(ANSWER)
+    identity = desk.identity()
+    for seconds in (0, 1, 59.9):
+        desk.passed = timedelta(seconds=seconds)
+        identity.caller("t")
+    assert desk.asked == 1
+    desk.passed, desk.says = timedelta(seconds=60), Unauthenticated("revoked")
+    with pytest.raises(Unauthenticated):
+        identity.caller("t")
+    assert desk.asked == 2
+
+
+def test_a_token_ends_when_keystone_said_it_would() -> None:
+    desk = Desk({**ANSWER, "expires_at": "2026-03-01T12:00:30Z"})
+    identity = desk.identity()
+    identity.caller("t")
+    desk.passed = timedelta(seconds=30)
+    with pytest.raises(Unauthenticated):  # Keystone's clock may be behind ours
+        identity.caller("t")
+
+
+def test_tokens_are_not_mixed_up_and_not_kept() -> None:
+    desk = Desk(ANSWER)
+    identity = desk.identity()
+    identity.caller("one-secret")
+    desk.says = Unauthenticated("no")
+    for other in ("one-secre", "one-secret ", "One-secret"):
+        with pytest.raises(Unauthenticated):
+            identity.caller(other)
+    assert "one-secret" not in repr(vars(identity))
+
+
+def test_without_a_cache_every_call_asks() -> None:
+    desk = Desk(ANSWER)
+    identity = desk.identity(believed=0)
+    for _ in range(3):
+        identity.caller("t")
+    assert desk.asked == 3
+
+
+def test_refusals_and_failures_are_not_remembered() -> None:
+    desk = Desk(Unavailable("away"))
+    identity = desk.identity()
+    with pytest.raises(Unavailable):
+        identity.caller("t")
+    desk.says = ANSWER
+    identity.caller("t")
+
+
+@pytest.mark.parametrize("token", ["", "a" * 4097, "a\nb", "é", "\ud800", "a\x7f"])
+def test_what_can_be_no_token_is_not_asked_about(token: str) -> None:
+    desk = Desk(ANSWER)
+    with pytest.raises(Unauthenticated):
+        desk.identity().caller(token)
+    assert desk.asked == 0
+
+
+@pytest.mark.parametrize("project", [None, [], "x"])
+def test_a_token_for_no_project_is_refused(project: object) -> None:
+    with pytest.raises(Unauthenticated, match="not for a project"):
+        Desk({**ANSWER, "project": project}).identity().caller("t")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"user": None}, {"user": {}}, {"project": {}}, {"project": {"id": "no such/project"}}, {"expires_at": None},
+        {"expires_at": "soon"}, {"expires_at": "2026-03-01T13:00:00"}, {"roles": [{}]}, {"roles": 1},
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_understood_lets_nobody_in(part: Mapping[str, Any]) -> None:
+    with pytest.raises(Unavailable):
+        Desk({**ANSWER, **part}).identity().caller("t")
+
+
+def test_an_unknown_cloud_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    (tmp_path / "clouds.yaml").write_text('{"clouds": {}}')
+    with pytest.raises(InvalidRequest, match="cloud 'nowhere'"):
+        Account("nowhere")
