@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"app"},
 }  # fmt: skip
 PURE = {"domain", "ports", "places"}  # only the standard library
-SHARED = {"nbd"}  # inside drivers: no driver, but what drivers may share
+SHARED = {"nbd", "disks"}  # inside drivers: no driver, but what drivers may share
 
 
 def _files() -> list[Path]:

@@ -13,9 +13,9 @@ from tests.drivers.images.cloud import ImagesCloud
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.disks import DiskTarget
-from restead.drivers.images.rawio import Buffered, Direct, RawIo
-from restead.drivers.images.zeroes import zero_device, zero_file
+from restead.drivers.disks.raw import DiskTarget
+from restead.drivers.disks.rawio import Buffered, Direct, RawIo
+from restead.drivers.disks.zeroes import zero_device, zero_file
 
 DISK = VolumeId("disk-1")
 

@@ -14,7 +14,7 @@ from tests.conformance.cloud import MIB
 from tests.drivers.images.cloud import ImagesCloud
 
 from restead.domain.server import Server
-from restead.drivers.images.generation import generation_of, is_of
+from restead.drivers.disks.generation import generation_of, is_of
 
 
 def _write(path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from restead.domain.errors import Unavailable
-from restead.drivers.images.backing import Backing, backing_of
-from restead.drivers.images.guard import Guard
+from restead.drivers.disks.backing import Backing, backing_of
+from restead.drivers.disks.guard import Guard
 
 MOUNTS = """22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 8:2 / / rw,relatime - ext4 /dev/sda2 rw

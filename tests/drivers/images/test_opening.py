@@ -17,9 +17,9 @@ from tests.drivers.images.cloud import ImagesCloud
 
 from restead.domain.errors import Unavailable
 from restead.domain.server import Server, ServerStatus
-from restead.drivers.images.backing import backing_of, open_backing
+from restead.drivers.disks.backing import backing_of, open_backing
+from restead.drivers.disks.guard import Guard
 from restead.drivers.images.driver import ImagesDriver, ImagesOptions
-from restead.drivers.images.guard import Guard
 
 
 @pytest.fixture

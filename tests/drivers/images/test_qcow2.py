@@ -25,8 +25,8 @@ from tests.lab.microguest import await_report
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ServerId
 from restead.domain.server import Server, ServerStatus
+from restead.drivers.disks.qcow2_opening import size_of_image
 from restead.drivers.images import DiskDefinition, ImagesDriver, ImagesOptions, Power, ServerDefinition
-from restead.drivers.images.qcow2_opening import size_of_image
 from restead.drivers.images.stored import from_json, to_json
 from restead.ports import BlockTarget, KeepsSpace, TracksChanges
 from restead.workflows.target import WatchedTarget

@@ -11,8 +11,8 @@ from tests.conformance.space import reread, roomy_target_of
 from tests.drivers.images.cloud import ImagesCloud
 
 from restead.domain.errors import Unavailable
+from restead.drivers.disks.space import blank, reserve_holes
 from restead.drivers.images import ImagesOptions, Power
-from restead.drivers.images.space import blank, reserve_holes
 from restead.ports import BlockTarget
 
 

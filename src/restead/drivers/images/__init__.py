@@ -4,8 +4,9 @@ Their power is a QEMU process that we manage, a command that the operator names,
 how it works and what it never touches.
 """
 
+from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.images.accel import Accel
-from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition, disk_from_text
+from restead.drivers.images.definition import Power, ServerDefinition, disk_from_text
 from restead.drivers.images.driver import ImagesDriver, ImagesOptions
 
 __all__ = ["Accel", "DiskDefinition", "ImagesDriver", "ImagesOptions", "Power", "ServerDefinition", "disk_from_text"]

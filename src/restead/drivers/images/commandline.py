@@ -5,8 +5,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.images.accel import Accel
-from restead.drivers.images.definition import DiskDefinition, ServerDefinition
+from restead.drivers.images.definition import ServerDefinition
 
 _MEMORY = 1024  # MiB, where the definition states none
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"

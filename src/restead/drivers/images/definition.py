@@ -11,10 +11,10 @@ from pathlib import Path
 
 from restead.domain.errors import InvalidRequest
 from restead.domain.ids import ProjectId, ServerId, VolumeId
-from restead.drivers.images.looks import how_to_convert
+from restead.drivers.disks.definition import FORMATS, DiskDefinition
+from restead.drivers.disks.looks import how_to_convert
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # no leading "-": ids are arguments of power commands
-FORMATS = ("raw", "qcow2")
 _DISK_PARTS = ("path", "id", "name", "format", "boot", "shared")
 _MAX_NAME = 255  # characters
 _MAX_MEMORY = 16 << 20  # MiB
@@ -22,7 +22,7 @@ _MAX_QEMU_DISKS = 24  # each takes one of the 32 places of a PCI bus, some of wh
 _MAX_CPUS = 255  # largest count QEMU's machine "pc" takes
 
 
-NO_SERVER_ID, NO_VOLUME_ID = ServerId(""), VolumeId("")
+NO_SERVER_ID = ServerId("")
 
 
 class Power(StrEnum):
@@ -31,18 +31,6 @@ class Power(StrEnum):
     NONE = "none"  # nobody we know: it counts as stopped
     COMMAND = "command"  # an executable that the operator names
     QEMU = "qemu"  # we do: a QEMU process
-
-
-@dataclass(frozen=True, slots=True)
-class DiskDefinition:
-    """One disk of a server: a file or a block device."""
-
-    path: Path  # absolute; a link such as /dev/group/volume stays a link and is followed at each opening
-    id: VolumeId = NO_VOLUME_ID  # empty: a new UUID is given when it is added
-    name: str = ""  # empty: the file's name
-    format: str = "raw"  # of FORMATS; empty: not stated; never probed, since a guest can write any header into its disk
-    boot: bool = False
-    shared: bool = False  # attached to other servers as well
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,17 @@ from pathlib import Path
 from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
 from restead.domain.server import Server, ServerStatus, Volume
+from restead.drivers.disks.backing import backing_of, measure
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.disks.gateway import Gateway
+from restead.drivers.disks.guard import Guard
+from restead.drivers.disks.holding import require_unused
+from restead.drivers.disks.looks import looks_like
+from restead.drivers.disks.opening import open_source, open_target
+from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
 from restead.drivers.images.accel import Accel, Accelerator
-from restead.drivers.images.backing import backing_of, measure
-from restead.drivers.images.definition import DiskDefinition, Power, ServerDefinition
-from restead.drivers.images.gateway import Gateway
-from restead.drivers.images.guard import Guard
-from restead.drivers.images.holding import require_unused
-from restead.drivers.images.looks import looks_like
-from restead.drivers.images.opening import open_source, open_target
+from restead.drivers.images.definition import Power, ServerDefinition
 from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
-from restead.drivers.images.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
 from restead.drivers.images.qemu import QemuSwitch
 from restead.drivers.images.registry import Registry, check_backing, not_found
 from restead.drivers.images.stored import from_json, to_json

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from restead.domain.errors import Code, InvalidRequest, Unavailable
+from restead.drivers.disks.environment import clean_environment
 from restead.drivers.images.definition import ServerDefinition
 
 _LAST = 2000  # characters of its complaints that are kept
@@ -76,11 +77,6 @@ class CommandSwitch:
         _call(definition, "stop", grace.total_seconds() + self._stop_extra, grace)
         if self.is_running(definition):
             raise Unavailable(f"server {definition.id} is running after its power command was called with stop")
-
-
-def clean_environment() -> dict[str, str]:
-    """Return our environment without what is ours alone: our settings may hold secrets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RESTEAD_")}
 
 
 def _call(definition: ServerDefinition, verb: str, limit: float, grace: timedelta = timedelta()) -> str:

@@ -14,13 +14,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from restead.domain.errors import InvalidRequest, Unavailable
+from restead.drivers.disks.backing import backing_of
+from restead.drivers.disks.environment import clean_environment
+from restead.drivers.disks.gateway import MAX_SOCKET_PATH
 from restead.drivers.images.accel import Accelerator
-from restead.drivers.images.backing import backing_of
 from restead.drivers.images.commandline import Places, command_line
 from restead.drivers.images.definition import ServerDefinition
-from restead.drivers.images.power import clean_environment
 from restead.drivers.images.process import Running, find
-from restead.drivers.images.qmp import MAX_SOCKET_PATH, NoAnswer, converse, require_library
+from restead.drivers.images.qmp import NoAnswer, converse, require_library
 from restead.drivers.images.registry import Registry
 
 _ANSWER_LIMIT = 5.0  # seconds for one conversation

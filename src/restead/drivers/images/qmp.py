@@ -12,8 +12,6 @@ from pathlib import Path
 
 from restead.domain.errors import Unavailable
 
-MAX_SOCKET_PATH = 107  # bytes, without the final 0 (Linux, sockaddr_un)
-
 
 class NoAnswer(Exception):
     """QEMU is not there, went away, is talking to somebody else, or refused a command."""

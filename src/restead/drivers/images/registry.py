@@ -14,10 +14,11 @@ from pathlib import Path
 
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ServerId, VolumeId, canonical_id, new_id, same_id
-from restead.drivers.images.backing import backing_of, measure
-from restead.drivers.images.definition import DiskDefinition, ServerDefinition, check, is_id
-from restead.drivers.images.looks import how_to_convert, looks_like
-from restead.drivers.images.qcow2_opening import size_of_image
+from restead.drivers.disks.backing import backing_of, measure
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.disks.looks import how_to_convert, looks_like
+from restead.drivers.disks.qcow2_opening import size_of_image
+from restead.drivers.images.definition import ServerDefinition, check, is_id
 from restead.drivers.images.stored import from_json, to_json
 
 _SECTOR = 512  # bytes: the smallest unit a guest addresses a disk by

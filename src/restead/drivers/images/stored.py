@@ -6,7 +6,8 @@ from pathlib import Path
 
 from restead.domain.errors import Damaged, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId
-from restead.drivers.images.definition import FORMATS, DiskDefinition, Power, ServerDefinition
+from restead.drivers.disks.definition import FORMATS, DiskDefinition
+from restead.drivers.images.definition import Power, ServerDefinition
 
 # A file with a higher number was written by a newer restead.  2: disks may have another format than raw, which a
 # restead that knows 1 would read and write as if they were raw.

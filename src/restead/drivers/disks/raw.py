@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.generation import changed_since, generation_of, identity_of
-from restead.drivers.images.rawio import PastCaches, RawIo
-from restead.drivers.images.space import blank, give_back, reserve_holes
-from restead.drivers.images.zeroes import zero_device, zero_file
+from restead.drivers.disks.generation import changed_since, generation_of, identity_of
+from restead.drivers.disks.rawio import PastCaches, RawIo
+from restead.drivers.disks.space import blank, give_back, reserve_holes
+from restead.drivers.disks.zeroes import zero_device, zero_file
 
 Buffer = bytes | bytearray | memoryview
 

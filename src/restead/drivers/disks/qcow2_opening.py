@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from restead.domain.errors import Unavailable
-from restead.drivers.images.backing import backing_of, open_backing
-from restead.drivers.images.definition import DiskDefinition
-from restead.drivers.images.gateway import Gateway
-from restead.drivers.images.guard import Guard
-from restead.drivers.images.holding import Held, held_to_read, held_to_write, translated
-from restead.drivers.images.opening import open_direct
-from restead.drivers.images.qcow2 import Image, read_image
-from restead.drivers.images.rawio import PAGE
-from restead.drivers.images.served import ServedSource, ServedTarget
-from restead.drivers.images.strangers import Strangers
+from restead.drivers.disks.backing import backing_of, open_backing
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.disks.gateway import Gateway
+from restead.drivers.disks.guard import Guard
+from restead.drivers.disks.holding import Held, held_to_read, held_to_write, translated
+from restead.drivers.disks.opening import open_direct
+from restead.drivers.disks.qcow2 import Image, read_image
+from restead.drivers.disks.rawio import PAGE
+from restead.drivers.disks.served import ServedSource, ServedTarget
+from restead.drivers.disks.strangers import Strangers
 from restead.drivers.nbd import NbdClient
 
 

@@ -7,7 +7,7 @@ import mmap
 import os
 import struct
 
-from restead.drivers.images.rawio import RawIo
+from restead.drivers.disks.rawio import RawIo
 
 PUNCH_HOLE, KEEP_SIZE = 0x02, 0x01  # linux/falloc.h
 _BLKZEROOUT = 0x127F  # linux/fs.h: two 64-bit numbers, offset and length, in multiples of the logical sector

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from restead.domain.errors import InvalidRequest, Unavailable
 from restead.domain.ids import VolumeId
-from restead.drivers.images.power import clean_environment
-from restead.drivers.images.qmp import MAX_SOCKET_PATH
+from restead.drivers.disks.environment import clean_environment
 from restead.drivers.nbd import NbdClient
+
+MAX_SOCKET_PATH = 107  # bytes, without the final 0 (Linux, sockaddr_un)
 
 _CLOSE_LIMIT = 60.0  # seconds in which it brings the image to rest
 _FAIL_LIMIT = 1.0  # seconds in which it ends by itself if it did not open the image

@@ -7,8 +7,8 @@ and left where nothing but space is lost by leaving it.
 import os
 from collections.abc import Iterable, Iterator
 
-from restead.drivers.images.rawio import PAGE, RawIo
-from restead.drivers.images.zeroes import KEEP_SIZE, PUNCH_HOLE, REFUSALS, fallocate, write_zeroes
+from restead.drivers.disks.rawio import PAGE, RawIo
+from restead.drivers.disks.zeroes import KEEP_SIZE, PUNCH_HOLE, REFUSALS, fallocate, write_zeroes
 
 _ZERO_RANGE = 0x10  # linux/falloc.h; for files and for block devices, which write zeroes and unmap nothing
 _WRITTEN = 128 << 10  # bytes up to which writing zeroes is cheaper than changing the map of the file's extents

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from restead.domain.errors import Unavailable
-from restead.drivers.images.backing import Backing, key_of
+from restead.drivers.disks.backing import Backing, key_of
 
 
 class Guard:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from restead.domain.errors import Unavailable
-from restead.drivers.images.backing import Backing, backing_of, open_backing, size_of
-from restead.drivers.images.definition import DiskDefinition
-from restead.drivers.images.guard import Guard
-from restead.drivers.images.locks import InUse, lock_for_reading, lock_for_writing, refuse_open_writers
+from restead.drivers.disks.backing import Backing, backing_of, open_backing, size_of
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.disks.guard import Guard
+from restead.drivers.disks.locks import InUse, lock_for_reading, lock_for_writing, refuse_open_writers
 
 # Seconds.  Between fork and exec a child of ours still has our descriptors, and of two who open at once both give way:
 # so the first refusal is not believed.

@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from restead.drivers.images.backing import open_backing
-from restead.drivers.images.definition import DiskDefinition
-from restead.drivers.images.disks import DiskSource, DiskTarget
-from restead.drivers.images.guard import Guard
-from restead.drivers.images.holding import Held, held_to_read, held_to_write, translated
-from restead.drivers.images.rawio import PAGE, Buffered, Direct, PastCaches, RawIo
-from restead.drivers.images.strangers import Strangers
+from restead.drivers.disks.backing import open_backing
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.disks.guard import Guard
+from restead.drivers.disks.holding import Held, held_to_read, held_to_write, translated
+from restead.drivers.disks.raw import DiskSource, DiskTarget
+from restead.drivers.disks.rawio import PAGE, Buffered, Direct, PastCaches, RawIo
+from restead.drivers.disks.strangers import Strangers
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.images.generation import changed_since, generation_of, identity_of
+from restead.drivers.disks.generation import changed_since, generation_of, identity_of
 from restead.drivers.nbd import NbdClient
 
 Buffer = bytes | bytearray | memoryview

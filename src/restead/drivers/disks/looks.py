@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from restead.drivers.images.backing import Backing, open_backing
+from restead.drivers.disks.backing import Backing, open_backing
 
 _BEGINNINGS = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"COWD": "vmdk", b"vhdxfile": "vhdx", b"conectix": "vpc"}
 _VDI_AT, _VDI = 0x40, b"\x7f\x10\xda\xbe"

@@ -3,7 +3,7 @@
 A write, a truncation, a mapping that becomes dirty: each sets a file's time of change, which no program can put back.
 So a file whose device, number, size and times are the same holds the same bytes, under three conditions:
 
-- nobody has it open for writing at the first moment (the openings of this driver see to it), since a page that
+- nobody has it open for writing at the first moment (the openings in this room see to it), since a page that
   was mapped and dirty before can be written again without a note;
 - the same boot: a power cut can keep data and lose the note of it, which is written later;
 - a local file system that keeps time: elsewhere another machine may write, and a cache may answer; and tmpfs notes
