@@ -41,6 +41,7 @@ demo: .venv/.run
 
 test: .venv/.dev
 	@scripts/system-packages test
+	@scripts/libvirt
 	@scripts/judges
 	@scripts/swift
 	@scripts/keystone
@@ -48,6 +49,7 @@ test: .venv/.dev
 
 test-long: .venv/.dev
 	@scripts/system-packages test
+	@scripts/libvirt
 	@scripts/swift
 	$(BIN)/python -m pytest -n $(JOBS) -m long --timeout 3600
 

@@ -99,6 +99,19 @@ class Settings(BaseSettings):
     )
     qemu: str = Field("qemu-system-x86_64", description="Program that runs servers with `--power qemu`.")
     qemu_nbd: str = Field("qemu-nbd", description="Program that reads and writes qcow2 disks.")
+    libvirt_uri: str = Field(
+        "", description="Connection to libvirt whose domains are servers, such as qemu:///system. None if not set."
+    )
+    libvirt_projects: dict[str, str] = Field(
+        {},
+        description="Whose a domain is: UUID, name or pattern of names, and project; the first that fits counts. "
+        "A domain that none fits is the project's that its metadata names, else nobody's.",
+    )
+    libvirt_scratch: Path | None = Field(
+        None,
+        description="Folder, which QEMU can write to, for what live backups of libvirt's domains keep meanwhile. "
+        "In the data folder if not set.",
+    )
     shared_disks: bool = Field(True, description="Whether servers with disks shared between servers are backed up.")
     restore_between_zones: bool = Field(
         True, description="Whether a backup may be restored to a server in another availability zone."
@@ -149,7 +162,7 @@ class Settings(BaseSettings):
         "info", description="Least important lines that are logged."
     )
 
-    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file", "s3_ca")
+    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file", "s3_ca", "libvirt_scratch")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """A relative path means the working folder at start, whatever happens to that later."""

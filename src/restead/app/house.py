@@ -10,7 +10,7 @@ from restead.app.stored import FolderStored
 from restead.cli.doors import NewImport, NewServer
 from restead.domain.backup import Backup
 from restead.domain.errors import InvalidRequest, NotFound
-from restead.domain.ids import ProjectId, ServerId, same_id
+from restead.domain.ids import ProjectId, ServerId, canonical_id, same_id
 from restead.domain.server import Server
 from restead.domain.token import Token, check_project
 from restead.drivers.images import DiskDefinition, Power, ServerDefinition, disk_from_text
@@ -44,20 +44,26 @@ class FolderHouse:
         return self._opened.images.server(definition.project, definition.id)
 
     def servers(self, project: str | None) -> list[Server]:
-        projects = sorted({each.project for each in self._opened.images.definitions()})
-        wanted = projects if project is None else [check_project(project)]
-        return [server for each in wanted for server in self._opened.images.servers(each)]
+        wanted = self._opened.projects() if project is None else [check_project(project)]
+        return [server for each in wanted for server in self._opened.cloud.servers(each)]
 
     def server(self, name_or_id: str, project: str | None) -> Server:
-        of_project = [each for each in self._opened.images.definitions() if project in (None, each.project)]
-        found = [each for each in of_project if same_id(each.id, name_or_id)]
-        found = found or [each for each in of_project if each.name == name_or_id]
+        of_project = [each for each in self._known() if project in (None, each[0])]
+        found = [each for each in of_project if same_id(each[1], name_or_id)]
+        found = found or [each for each in of_project if each[2] == name_or_id]
         if not found:
             raise NotFound(f"there is no server {name_or_id}" + (f" in project {project}" if project else ""))
         if len(found) > 1:
-            which = ", ".join(f"{each.id} of project {each.project}" for each in found[:5])
+            which = ", ".join(f"{id} of project {project}" for project, id, _ in found[:5])
             raise InvalidRequest(f"{len(found)} servers are named {name_or_id}; say which by its id: {which}")
-        return self._opened.images.server(found[0].project, found[0].id)
+        return self._opened.cloud.server(found[0][0], found[0][1])
+
+    def _known(self) -> list[tuple[ProjectId, ServerId, str]]:
+        """Return project, id and name of every server, without looking at its disks."""
+        described = [(each.project, each.id, each.name) for each in self._opened.images.definitions()]
+        ids = {canonical_id(id) for _, id, _ in described}
+        libvirt = self._opened.libvirt
+        return described + [each for each in (libvirt.known() if libvirt else ()) if canonical_id(each[1]) not in ids]
 
     def import_images(
         self, new: NewImport, told: Callable[[int, int, int | None], None], say: Callable[[str], None]
@@ -70,14 +76,16 @@ class FolderHouse:
 
     def start_server(self, server: Server) -> None:
         self._require_idle(server, "started")
-        self._opened.images.start(server.project_id, server.id)
+        self._opened.cloud.start(server.project_id, server.id)
 
     def stop_server(self, server: Server, grace: timedelta) -> None:
         self._require_idle(server, "stopped")
-        self._opened.images.stop(server.project_id, server.id, grace=grace)
+        self._opened.cloud.stop(server.project_id, server.id, grace=grace)
 
     def remove_server(self, server: Server) -> None:
         self._require_idle(server, "removed")
+        if server.description.get("driver") != "images":
+            raise InvalidRequest(f"server {server.name} ({server.id}) is libvirt's: virsh undefine forgets it")
         self._opened.images.remove(server.id)
 
     def _require_idle(self, server: Server, what: str) -> None:

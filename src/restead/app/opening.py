@@ -15,7 +15,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,10 +23,13 @@ from pathlib import Path
 
 from restead.app.folder import DataFolder
 from restead.app.stores import folder_of, open_store, window_for
+from restead.app.union import Cloud, Union
 from restead.domain.errors import InvalidRequest, NotFound
+from restead.domain.ids import ProjectId
 from restead.drivers.images import ImagesDriver, ImagesOptions
 from restead.drivers.images.accel import Accel
 from restead.drivers.images.stored import to_json
+from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from restead.ports import BlobStore
 from restead.records import Records, remembered
 from restead.repository import KeyFile, Keyring, Passphrase, Repository, Secret
@@ -41,6 +44,17 @@ class Opened:
     folder: DataFolder
     records: Records
     images: ImagesDriver
+    libvirt: LibvirtDriver | None = None  # if its connection is set
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """All servers, whatever driver they are of."""
+        return Union([self.images, self.libvirt]) if self.libvirt else self.images
+
+    def projects(self) -> list[ProjectId]:
+        """Return all projects that have servers, in order."""
+        described = {definition.project for definition in self.images.definitions()}
+        return sorted(described.union(self.libvirt.projects() if self.libvirt else ()))
 
     @property
     def key_file(self) -> Path:
@@ -149,11 +163,30 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
             if holder is None:
                 records.migrate()
             runtime = folder.runtime(settings.runtime)
-        options = ImagesOptions(
-            settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu, settings.qemu_nbd
-        )
-        yield Opened(settings, folder, records, ImagesDriver(settings.data, runtime, options))
+        libvirt = _libvirt(settings, runtime)
+        with ExitStack() as ending:
+            if libvirt is not None:
+                ending.callback(libvirt.close)
+            yield Opened(settings, folder, records, _images(settings, runtime), libvirt)
     finally:
         records.close()
         folder.close()
         folder.give_back_runtime()
+
+
+def _images(settings: Settings, runtime: Path) -> ImagesDriver:
+    options = ImagesOptions(
+        settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu, settings.qemu_nbd
+    )
+    return ImagesDriver(settings.data, runtime, options)
+
+
+def _libvirt(settings: Settings, runtime: Path) -> LibvirtDriver | None:
+    """Return the driver of libvirt's domains, None if no connection is set.  Raises InvalidRequest."""
+    if not settings.libvirt_uri:
+        return None
+    options = LibvirtOptions(
+        settings.libvirt_uri, settings.libvirt_projects, settings.libvirt_scratch, settings.direct_read,
+        settings.direct_write, settings.qemu_nbd,
+    )  # fmt: skip
+    return LibvirtDriver(settings.data, runtime, options)

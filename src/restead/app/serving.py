@@ -71,7 +71,7 @@ def serve(settings: Settings) -> None:
             rules = _rules(settings)
             api = create_api(
                 Service(
-                    house.records, house.images, engine.submit, rules, Comparer(repository, house.images),
+                    house.records, house.cloud, engine.submit, rules, Comparer(repository, house.cloud),
                     partial(hold, repository),
                 ),
                 identity_of(house),
@@ -95,7 +95,7 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 def _engine(house: Opened, repository: Repository, copies: CopyKeeper) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
-    told = stories(house.records, repository, house.images, house.images, grace=timedelta(seconds=settings.stop_grace))
+    told = stories(house.records, repository, house.cloud, house.cloud, grace=timedelta(seconds=settings.stop_grace))
     engine = Engine(house.records, told, workers=settings.runs)
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
     if settings.collect_every:
@@ -107,7 +107,7 @@ def _engine(house: Opened, repository: Repository, copies: CopyKeeper) -> Iterat
         engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
     engine.do_regularly(HoldKeeper(house.records, repository), timedelta(minutes=1))
     engine.do_regularly(copies, _COPY_EVERY)
-    Comparer(repository, house.images).end_dead_sessions()
+    Comparer(repository, house.cloud).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:
         log.info("runs taken up again", runs=taken_up)

@@ -1,0 +1,217 @@
+"""The driver: domains and their disks as the rest of restead sees them."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
+from restead.domain.server import Server, ServerStatus, Volume
+from restead.drivers.disks.backing import backing_of, measure
+from restead.drivers.disks.gateway import Gateway
+from restead.drivers.disks.guard import Guard
+from restead.drivers.disks.opening import open_source, open_target
+from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, size_of_image
+from restead.drivers.libvirt.connection import Connection, is_error, library, translated
+from restead.drivers.libvirt.machine import Machine, MachineDisk, read_machine
+from restead.drivers.libvirt.options import LibvirtOptions
+from restead.drivers.libvirt.power import require_stopped, start, status_of, stop
+from restead.ports import BlockSource, BlockTarget, Consistency
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineMoment:
+    """The disks of a domain that does not run, all of them locked before *taken_at*."""
+
+    taken_at: datetime
+    sources: Mapping[VolumeId, BlockSource]
+    consistency: Consistency = Consistency.OFFLINE
+
+
+class LibvirtDriver:
+    """Implements `Servers` and `Volumes` for the domains of one connection.
+
+    *folder* is restead's data folder; *runtime* a short path for sockets.  A domain that nobody says a project of is
+    no server: neither the settings nor its metadata.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        runtime: Path,
+        options: LibvirtOptions,
+        guard: Guard | None = None,
+        connection: Connection | None = None,
+    ) -> None:
+        self._options = options
+        self._guard = guard or Guard(own=folder)
+        self._gateway = Gateway(options.qemu_nbd, runtime)
+        self._connection = connection or Connection(options.uri)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def projects(self) -> list[ProjectId]:
+        """Return the projects that have domains, in order.  Raises Unavailable."""
+        return sorted({project for project, _, _ in self.known()})
+
+    def known(self) -> list[tuple[ProjectId, ServerId, str]]:
+        """Return project, id and name of every domain that has a project.  Raises Unavailable."""
+        every = [(self._project(machine), ServerId(machine.uuid), machine.name) for _, machine in self._all()]
+        return [each for each in every if each[0]]
+
+    # ------------------------------------------------------------------ Servers
+
+    def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
+        domain, machine = self._found(project_id, server_id)
+        return self._described(domain, machine)
+
+    def servers(self, project_id: ProjectId) -> list[Server]:
+        found = [self._described(*each) for each in self._all() if self._project(each[1]) == project_id]
+        return sorted(found, key=lambda server: (server.name, server.id))
+
+    def stop(self, project_id: ProjectId, server_id: ServerId, *, grace: timedelta) -> None:
+        stop(self._found(project_id, server_id)[0], grace)
+
+    def start(self, project_id: ProjectId, server_id: ServerId) -> None:
+        start(self._found(project_id, server_id)[0])
+
+    # ------------------------------------------------------------------ Volumes
+
+    @contextmanager
+    def open_moment(
+        self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
+    ) -> Iterator[OfflineMoment]:
+        domain, machine = self._found(project_id, server_id)
+        disks = [self._disk(machine, volume_id) for volume_id in volume_ids]
+        require_stopped(domain)
+        with ExitStack() as opened:
+            sources = {
+                volume_id: opened.enter_context(self._source(disk))
+                for volume_id, disk in zip(volume_ids, disks, strict=True)
+            }
+            yield OfflineMoment(datetime.now(UTC), sources)
+
+    @contextmanager
+    def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[BlockTarget]:
+        domain, machine = self._found(project_id, server_id)
+        disk = self._disk(machine, volume_id)
+        require_stopped(domain)
+        with self._target(disk) as target:
+            yield target
+
+    # ------------------------------------------------------------------ inside
+
+    def _all(self) -> list[tuple[Any, Machine]]:
+        connection, found = self._connection.get(), []
+        with translated(f"domains of {self._options.uri}"):
+            domains = connection.listAllDomains()
+        for domain in domains:
+            try:
+                found.append((domain, self._machine(domain)))
+            except NotFound:  # undefined since it was listed
+                continue
+        return found
+
+    def _found(self, project_id: ProjectId, server_id: ServerId) -> tuple[Any, Machine]:
+        """Return a domain of the project.  Raises NotFound."""
+        libvirt = library()
+        try:
+            wanted = str(uuid.UUID(server_id))
+        except ValueError:
+            raise _not_found(server_id) from None
+        connection = self._connection.get()
+        try:
+            domain = connection.lookupByUUIDString(wanted)
+        except libvirt.libvirtError as error:
+            if is_error(error, "VIR_ERR_NO_DOMAIN"):
+                raise _not_found(server_id) from None
+            raise Unavailable(f"domain {server_id}: {error.get_error_message()}", detail=str(error)) from error
+        machine = self._machine(domain)
+        if self._project(machine) != project_id:
+            raise _not_found(server_id)
+        return domain, machine
+
+    def _machine(self, domain: Any) -> Machine:
+        """Read what is defined; of a domain that is not, what runs.  Raises NotFound: it is gone."""
+        libvirt = library()
+        try:
+            flags = libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0
+            return read_machine(domain.XMLDesc(flags))
+        except libvirt.libvirtError as error:
+            if is_error(error, "VIR_ERR_NO_DOMAIN"):
+                raise _not_found(ServerId(domain.UUIDString())) from None
+            raise Unavailable(f"domain {domain.name()}: {error.get_error_message()}", detail=str(error)) from error
+
+    def _project(self, machine: Machine) -> ProjectId:
+        return ProjectId(self._options.project_of(machine.name, machine.uuid, machine.project))
+
+    def _disk(self, machine: Machine, volume_id: VolumeId) -> MachineDisk:
+        """Return a disk that can be opened here.
+
+        Raises:
+            NotFound: the domain has none of that id.
+            InvalidRequest: it is none that is opened, or one of another machine.
+        """
+        for disk in machine.disks:
+            if same_id(disk.id, volume_id):
+                if disk.strange:
+                    raise InvalidRequest(f"disk {disk.id} ({disk.target} of domain {machine.name}) {disk.strange}")
+                if self._options.host:
+                    raise InvalidRequest(f"disk {disk.id} is on {self._options.host}: libvirt at {self._options.uri} "
+                                         "shows and switches its domains, their disks open on that machine alone")
+                return disk
+        raise NotFound(f"server {machine.uuid} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
+
+    def _source(self, disk: MachineDisk) -> AbstractContextManager[BlockSource]:
+        if disk.format == "qcow2":
+            return open_qcow2_source(disk.definition, self._guard, self._gateway, direct=self._options.direct_read)
+        return open_source(disk.definition, self._guard, direct=self._options.direct_read)
+
+    def _target(self, disk: MachineDisk) -> AbstractContextManager[BlockTarget]:
+        if disk.format == "qcow2":
+            return open_qcow2_target(disk.definition, self._guard, self._gateway, direct=self._options.direct_write)
+        return open_target(disk.definition, self._guard, direct=self._options.direct_write)
+
+    def _described(self, domain: Any, machine: Machine) -> Server:
+        status, persistent = status_of(domain), bool(domain.isPersistent())
+        sizes = [self._size(domain, disk) for disk in machine.disks]
+        if None in sizes and status is not ServerStatus.BUSY:
+            status = ServerStatus.ERROR
+        return Server(
+            id=ServerId(machine.uuid), project_id=self._project(machine), name=machine.name, status=status,
+            volumes=tuple(
+                Volume(disk.id, disk.target, size or 0, disk.boot, disk.shared, disk.path)
+                for disk, size in zip(machine.disks, sizes, strict=True)
+            ),
+            architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
+            can_stop=persistent, can_start=True,
+            description={"driver": "libvirt"},
+        )  # fmt: skip
+
+    def _size(self, domain: Any, disk: MachineDisk) -> int | None:
+        """Return the bytes of a disk, None if it is not there or cannot be looked at."""
+        if disk.strange or self._options.host:
+            return _told_size(domain, disk)
+        try:
+            path = Path(disk.path)
+            return size_of_image(disk.definition) if disk.format == "qcow2" else measure(backing_of(path))
+        except (OSError, ValueError):
+            return None
+
+
+def _told_size(domain: Any, disk: MachineDisk) -> int | None:
+    libvirt = library()
+    try:
+        return int(domain.blockInfo(disk.target)[0])
+    except libvirt.libvirtError:
+        return None
+
+
+def _not_found(server_id: ServerId) -> NotFound:
+    return NotFound(f"there is no server {server_id}", code=Code.SERVER_NOT_FOUND)

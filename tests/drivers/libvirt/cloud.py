@@ -1,0 +1,100 @@
+"""Domains of a libvirt connection, as the conformance suites want them."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import libvirt
+from tests.conformance.cloud import PROJECT
+from tests.drivers.images.cloud import bytes_of, to_qcow2
+from tests.lab.domains import domain_xml
+from tests.lab.microguest import make_system_disk
+
+from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.domain.server import Server
+from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from restead.drivers.libvirt.connection import Connection
+
+
+class LibvirtCloud:
+    """Domains with image files in *folder*; `close` takes them away."""
+
+    def __init__(
+        self,
+        folder: Path,
+        runtime: Path,
+        connection: Connection,
+        options: dict[str, object] | None = None,
+        *,
+        format: str = "raw",
+    ) -> None:
+        self.folder, self.uri, self.format = folder, connection.uri, format
+        chosen = LibvirtOptions(connection.uri, **(options or {}))  # type: ignore[arg-type]
+        self.driver = LibvirtDriver(folder / "data", runtime, chosen, connection=connection)
+        self.servers = self.volumes = self.driver
+        self.connection = connection.get()
+        self.made: list[str] = []
+
+    def make(
+        self, sizes: Sequence[int], name: str = "web-1", project: ProjectId = PROJECT, *, boots: bool = False,
+        mode: str = "H",
+    ) -> Server:
+        id = str(uuid.uuid4())
+        disks = []
+        for number, size in enumerate(sizes):
+            path = self.folder / f"{id}-{number}.raw"
+            if boots and number == 0:
+                make_system_disk(path, "conformance", mode, size)
+            else:
+                path.touch()
+                os.truncate(path, size)
+            if self.format == "qcow2":
+                path = to_qcow2(path)
+            disks.append(path)
+        self.define(id, name, project, disks)
+        return self.driver.server(project, ServerId(id))
+
+    def define(
+        self, id: str, name: str, project: str, disks: Sequence[Path], **more: str
+    ) -> libvirt.virDomain:
+        self.made.append(id)
+        real = self.uri.startswith("qemu")
+        return self.connection.defineXML(
+            domain_xml(id, name, project, disks, self.serial_of(id), real=real, **more)  # type: ignore[arg-type]
+        )
+
+    def serial_of(self, id: str) -> Path:
+        return self.folder / f"{id}.serial"
+
+    def domain(self, server: Server) -> libvirt.virDomain:
+        return self.connection.lookupByUUIDString(server.id)
+
+    def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
+        volume = server.volume(volume_id)
+        assert volume is not None
+        return bytes_of(Path(volume.location), self.format)
+
+    def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
+        volume = server.volume(volume_id)
+        assert volume is not None
+        with Path(volume.location).open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+
+    def allocated(self, server: Server, volume_id: VolumeId) -> int:
+        volume = server.volume(volume_id)
+        assert volume is not None
+        return Path(volume.location).stat().st_blocks * 512
+
+    def close(self) -> None:
+        for id in self.made:
+            try:
+                domain = self.connection.lookupByUUIDString(id)
+            except libvirt.libvirtError:
+                continue
+            if domain.isActive():
+                domain.destroy()
+            for checkpoint in domain.listAllCheckpoints() if self.uri.startswith("qemu") else ():
+                checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+            domain.undefine()

@@ -1,0 +1,39 @@
+"""The libvirt driver does what every implementation of `Servers` and `Volumes` does."""
+
+import pytest
+from tests.conformance.changes import ChangesSuite
+from tests.conformance.servers import PoweredServersSuite
+from tests.conformance.space import RereadSuite, SpaceSuite
+from tests.conformance.volumes import PoweredVolumesSuite, VolumesSuite
+from tests.drivers.libvirt.cloud import LibvirtCloud
+from tests.drivers.libvirt.conftest import Cloud
+
+
+class TestServersOfTheMockHypervisor(PoweredServersSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("test")
+
+
+class TestServersInThisProcess(PoweredServersSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("embed")
+
+
+class TestVolumesOfTheMockHypervisor(VolumesSuite, SpaceSuite, RereadSuite, ChangesSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("test")
+
+
+class TestVolumesInThisProcess(PoweredVolumesSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("embed")
+
+
+class TestQcow2InThisProcess(PoweredVolumesSuite, RereadSuite, ChangesSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("embed", format="qcow2")

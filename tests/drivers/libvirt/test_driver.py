@@ -1,0 +1,139 @@
+"""What the driver refuses, and how it tells states apart."""
+
+import os
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import libvirt
+import pytest
+from tests.conformance.cloud import MIB, PROJECT
+from tests.conformance.volumes import source_of, target_of
+from tests.drivers.libvirt.cloud import LibvirtCloud
+from tests.drivers.libvirt.conftest import Cloud
+from tests.lab.domains import domain_xml
+
+from restead.domain.errors import InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import ServerId
+from restead.domain.server import ServerStatus
+from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from restead.drivers.libvirt.connection import Connection
+
+
+@pytest.fixture
+def mock(clouds: Cloud) -> LibvirtCloud:
+    return clouds("test")
+
+
+@pytest.fixture
+def real(clouds: Cloud) -> LibvirtCloud:
+    return clouds("embed")
+
+
+def test_a_domain_of_nobody_is_no_server(mock: LibvirtCloud) -> None:
+    domain = mock.define(str(uuid.uuid4()), "nobodys", "", [])
+    with pytest.raises(NotFound):
+        mock.driver.server(PROJECT, ServerId(domain.UUIDString()))
+    assert mock.driver.servers(PROJECT) == []
+    assert mock.driver.projects() == []
+
+
+def test_a_domain_without_its_disk_is_in_error(mock: LibvirtCloud) -> None:
+    server = mock.make([MIB, MIB])
+    Path(server.volumes[1].location).unlink()
+    found = mock.driver.server(PROJECT, server.id)
+    assert (found.status, [volume.size for volume in found.volumes]) == (ServerStatus.ERROR, [MIB, 0])
+
+
+def test_a_paused_domain_runs_and_goes_on(mock: LibvirtCloud) -> None:
+    server = mock.make([MIB])
+    mock.driver.start(PROJECT, server.id)
+    mock.domain(server).suspend()
+    assert mock.driver.server(PROJECT, server.id).status is ServerStatus.RUNNING
+    with pytest.raises(Unavailable), target_of(mock, server):
+        pass
+    mock.driver.start(PROJECT, server.id)
+    assert mock.domain(server).state()[0] == libvirt.VIR_DOMAIN_RUNNING
+
+
+def test_a_saved_memory_keeps_disks_closed(mock: LibvirtCloud) -> None:
+    """Started again, it would believe what it knows of disks that hold something else by then."""
+    server = mock.make([MIB])
+    mock.driver.start(PROJECT, server.id)
+    mock.domain(server).managedSave()
+    assert mock.driver.server(PROJECT, server.id).status is ServerStatus.BUSY
+    for opening in (target_of, source_of):
+        with pytest.raises(Unavailable, match="saved memory"), opening(mock, server):
+            pass
+    mock.domain(server).managedSaveRemove()
+    with target_of(mock, server):
+        pass
+
+
+def test_a_transient_domain_is_not_stopped(real: LibvirtCloud, tmp_path: Path) -> None:
+    disk, id = tmp_path / "t.raw", str(uuid.uuid4())
+    disk.touch()
+    os.truncate(disk, MIB)
+    domain = real.connection.createXML(domain_xml(id, "passing", PROJECT, [disk], tmp_path / "serial"))
+    try:
+        found = real.driver.server(PROJECT, ServerId(id))
+        assert (found.status, found.can_stop) == (ServerStatus.RUNNING, False)
+        with pytest.raises(InvalidRequest, match="transient"):
+            real.driver.stop(PROJECT, ServerId(id), grace=timedelta())
+        assert domain.isActive()
+    finally:
+        domain.destroy()
+
+
+def test_a_guest_that_does_not_obey_is_destroyed_after_its_grace(real: LibvirtCloud) -> None:
+    server = real.make([4 * MIB])  # nothing that boots: nobody sees the power button
+    real.driver.start(PROJECT, server.id)
+    real.driver.stop(PROJECT, server.id, grace=timedelta(seconds=1.2))
+    assert real.driver.server(PROJECT, server.id).status is ServerStatus.STOPPED
+
+
+def test_disks_of_another_machine_do_not_open(mock: LibvirtCloud, tmp_path: Path, runtime: Path) -> None:
+    """The connection shows and switches the domain; what its paths mean here is chance."""
+    server = mock.make([MIB])
+    connection = Connection(mock.uri)
+    connection.get()
+    options = LibvirtOptions("qemu+ssh://far.example/system")
+    far = LibvirtDriver(tmp_path, runtime, options, connection=_Same(mock))
+    assert far.server(PROJECT, server.id).name == "web-1"
+    far.start(PROJECT, server.id)
+    far.stop(PROJECT, server.id, grace=timedelta(seconds=5))
+    volume = server.volumes[0].id
+    with pytest.raises(InvalidRequest, match=r"is on far\.example"), far.open_target(PROJECT, server.id, volume):
+        pass
+    with pytest.raises(InvalidRequest, match=r"is on far\.example"), far.open_moment(PROJECT, server.id, [volume]):
+        pass
+
+
+class _Same(Connection):
+    """A connection that another cloud has opened."""
+
+    def __init__(self, cloud: LibvirtCloud) -> None:
+        super().__init__(cloud.uri)
+        self._cloud = cloud
+
+    def get(self) -> libvirt.virConnect:
+        return self._cloud.connection
+
+
+def test_a_connection_that_nobody_answers_says_so(tmp_path: Path, runtime: Path) -> None:
+    uri = f"qemu+unix:///system?socket={tmp_path}/none"
+    driver = LibvirtDriver(tmp_path, runtime, LibvirtOptions(uri, {"*": "p"}))
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        driver.servers(PROJECT)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        driver.server(PROJECT, ServerId(str(uuid.uuid4())))
+
+
+def test_restead_keeps_out_of_its_own_folder(mock: LibvirtCloud, tmp_path: Path) -> None:
+    own = tmp_path / "data" / "own.raw"
+    own.parent.mkdir(exist_ok=True)
+    own.write_bytes(bytes(MIB))
+    domain = mock.define(str(uuid.uuid4()), "web-2", PROJECT, [own])
+    server = mock.driver.server(PROJECT, ServerId(domain.UUIDString()))
+    with pytest.raises(Unavailable, match="own data folder"), target_of(mock, server):
+        pass

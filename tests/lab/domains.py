@@ -1,0 +1,75 @@
+"""Domains for libvirt: their XML, and a QEMU driver of libvirt's without any daemon (`qemu:///embed`)."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+_DOMAIN = """<domain type='{kind}'><name>{name}</name><uuid>{uuid}</uuid>
+<metadata><restead:server xmlns:restead='urn:restead:domain:1' project='{project}'/></metadata>
+<memory unit='MiB'>16</memory><vcpu>1</vcpu><os><type arch='x86_64'{machine}>hvm</type>{os}</os>
+<features><acpi/></features><on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot>
+<on_crash>destroy</on_crash><devices>{disks}{devices}</devices></domain>"""
+_DEVICES = """<emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/>
+<serial type='file'><source path='{serial}'/><target port='0'/></serial>{more}"""
+_CONF = """user = "root"
+group = "root"
+security_driver = "none"
+dynamic_ownership = 0
+stdio_handler = "file"
+cgroup_controllers = []
+namespaces = []
+"""
+
+
+def domain_xml(
+    id: str, name: str, project: str, disks: Sequence[Path], serial: Path, *, real: bool = True, os: str = "",
+    more: str = "",
+) -> str:
+    """Return the XML of a domain with these disks, whose format their suffix tells; *real*: for QEMU."""
+    return _DOMAIN.format(
+        kind="qemu" if real else "test", name=escape(name), uuid=id, project=project, os=os,
+        machine=" machine='pc'" if real else "",
+        devices=_DEVICES.format(serial=serial, more=more) if real else more,
+        disks="".join(_disk(path, number) for number, path in enumerate(disks)),
+    )  # fmt: skip
+
+
+def _disk(path: Path, number: int) -> str:
+    kind, where = ("block", "dev") if path.is_block_device() else ("file", "file")
+    format = "qcow2" if path.suffix == ".qcow2" else "raw"
+    return (f"<disk type='{kind}' device='disk'><driver name='qemu' type='{format}' discard='unmap'/>"
+            f"<source {where}='{path}'/><target dev='vd{chr(97 + number)}' bus='virtio'/></disk>")  # fmt: skip
+
+
+def embed_root() -> Path:
+    """Make a root for libvirt's QEMU driver in a process: one for each process, there can be no second."""
+    root = Path(tempfile.mkdtemp(prefix="rsl-", dir="/tmp"))
+    write_conf(root / "etc")
+    return root
+
+
+def write_conf(folder: Path) -> None:
+    """Write what lets libvirt run machines as root, without control groups and labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "qemu.conf").write_text(_CONF)
+
+
+def in_own_process(uri: str, deed: str, limit: float = 120) -> str:
+    """Run *deed*, Python that has `connection` and `libvirt`, in a process of its own; return what it printed."""
+    code = f"""
+import threading, libvirt
+libvirt.virEventRegisterDefaultImpl()
+libvirt.virEventAddTimeout(1000, lambda *_: None, None)
+def turn():
+    while True: libvirt.virEventRunDefaultImpl()
+threading.Thread(target=turn, daemon=True).start()
+connection = libvirt.open({uri!r})
+{deed}
+connection.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=limit)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
