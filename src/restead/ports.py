@@ -196,6 +196,16 @@ class Moment(Protocol):
         ...
 
 
+@runtime_checkable
+class PausesGuest(Protocol):
+    """A moment of a running server, for which its guest stood still a little."""
+
+    @property
+    def pause(self) -> timedelta:
+        """How long it did, as measured."""
+        ...
+
+
 class Servers(Protocol):
     """The machines of a cloud."""
 

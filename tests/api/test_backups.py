@@ -101,6 +101,7 @@ def test_a_finished_backup_shows_every_member(front: Front) -> None:
             "os_images_data": [], "taskid": backup.run_id, "hypervisor_type": "QEMU",
             "supported_restore_mode": "backup", "support_lld": False, "consistency": "offline",
                 "held_until": None,
+                "guest_pause_us": None,
         },
         "tags": [{"key": "stage", "value": "prod"}],
     }  # fmt: skip

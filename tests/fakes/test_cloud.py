@@ -8,7 +8,7 @@ from tests.conformance.changes import ChangesSuite
 from tests.conformance.cloud import PROJECT
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import RereadSuite, SpaceSuite
-from tests.conformance.volumes import PoweredVolumesSuite
+from tests.conformance.volumes import OfflineVolumesSuite
 from tests.fakes.cloud import MemoryCloud
 
 from restead.domain.ids import ProjectId, VolumeId
@@ -48,7 +48,7 @@ class TestServersInMemoryWithoutPower(ServersSuite):
         return _Cloud(can_start=False)
 
 
-class TestVolumesInMemory(PoweredVolumesSuite, SpaceSuite, RereadSuite, ChangesSuite):
+class TestVolumesInMemory(OfflineVolumesSuite, SpaceSuite, RereadSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self) -> _Cloud:
         return _Cloud(can_start=True)

@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 SECTOR = 512
-_MARKER, _MODE = 8 * SECTOR, 8 * SECTOR + 63  # bytes of the system disk
+_MARKER, MODE_AT = 8 * SECTOR, 8 * SECTOR + 63  # bytes of the system disk
+SEQUENCE_AT = 10 * SECTOR  # byte of both disks: the number that a guest in mode W writes, 4 bytes, little endian
 _SUMMED_FROM = 16 * SECTOR  # byte of the data disk at which its checksum begins
 MIB = 1 << 20
 
@@ -52,7 +53,7 @@ def make_system_disk(path: Path, marker: str, mode: str = "R", size: int = 4 * M
 def set_mode(path: Path, mode: str) -> None:
     """Say what the guest does after its report: R powers off, H idles, W writes."""
     with path.open("r+b") as file:
-        file.seek(_MODE)
+        file.seek(MODE_AT)
         file.write(mode.encode())
 
 

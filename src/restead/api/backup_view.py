@@ -93,6 +93,7 @@ class ExtendInfo(TypedDict):
     support_lld: bool
     consistency: Annotated[str, one_of("", "crash", "filesystem", "offline")]
     held_until: Time | None
+    guest_pause_us: Whole | None
 
 
 class TagView(TypedDict):
@@ -198,6 +199,7 @@ def _extend_info(backup: Backup) -> ExtendInfo:
         "support_lld": False,
         "consistency": backup.consistency,
         "held_until": time_or_null(backup.held_until),
+        "guest_pause_us": backup.guest_pause_us,
     }
 
 

@@ -107,6 +107,7 @@ def _engine(house: Opened, repository: Repository, copies: CopyKeeper) -> Iterat
         engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
     engine.do_regularly(HoldKeeper(house.records, repository), timedelta(minutes=1))
     engine.do_regularly(copies, _COPY_EVERY)
+    engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
     Comparer(repository, house.cloud).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:

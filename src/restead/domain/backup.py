@@ -116,6 +116,7 @@ class Backup:
     tags: tuple[Tag, ...] = field(default=())
     safety_of: RestoreId | None = None  # the restore before which it was made, to undo it
     held_until: datetime | None = None  # before then nobody can delete it
+    guest_pause_us: int | None = None  # microseconds for which the guest stood still; None: it did not run
 
     @property
     def restorable(self) -> bool:

@@ -81,7 +81,7 @@ backups = sa.Table(
     _json("server"), _text("run_id"), _flag("full"), _text("consistency_wanted"), _text("consistency"),
     _json("excluded"), _json("tags"), _number("progress"), _flag("auto_trigger"),
     _text("failed_operation"), _text("failure_code", null=True), _text("failure_message", null=True),
-    _text("safety_of", null=True), _time("held_until", null=True),
+    _text("safety_of", null=True), _time("held_until", null=True), _bytes("guest_pause_us", null=True),
     sa.Index(None, "safety_of"),
     sa.Index(None, "held_until"),
     sa.Index(None, "checkpoint_id"),

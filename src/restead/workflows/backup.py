@@ -19,7 +19,7 @@ from restead.domain.known import KnownDisk
 from restead.domain.run import Told
 from restead.domain.server import Server
 from restead.domain.states import BackupState, Event
-from restead.ports import BlockSource, Consistency, Moment, Servers, TracksChanges, Volumes
+from restead.ports import BlockSource, Consistency, Moment, PausesGuest, Servers, TracksChanges, Volumes
 from restead.records import Records, Transaction, backups, known
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Repository, Saved, Session
@@ -28,7 +28,8 @@ from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
 Journal = dict[str, Any]
-"""JSON: taken_at, consistency, volumes (size, stored, incremental, bytes_per_second, root, generation); manifests."""
+"""JSON: taken_at, consistency, guest_pause_us, manifests; volumes: size, stored, incremental, bytes_per_second, root,
+generation."""
 
 
 class BackupStory:
@@ -70,7 +71,7 @@ class BackupStory:
             ids = [volume.volume_id for volume in backup.volumes]
             with self._volumes.open_moment(run.project_id, backup.server.id, ids) as moment:
                 _check_consistency(backup, moment)
-                run.tell(Told.READING, backup.id, disks=len(ids), parents=len(parents) - parents.count(None))
+                _tell_reading(run, backup, moment, parents)
                 roots, told = self._save_disks(run, backup, session, moment, parents)
             # Journalled before the commit, under the session's number: a life that finds the commit finds this.
             run.step(f"saved/{session.number}", lambda: told)
@@ -150,6 +151,7 @@ class BackupStory:
         told = {
             "taken_at": moment.taken_at.isoformat(),
             "consistency": moment.consistency.value,
+            "guest_pause_us": _pause_us(moment),
             "volumes": volumes,
         }
         return roots, told
@@ -182,6 +184,16 @@ def _no_journal() -> Journal:
         "the records are older than the repository, which holds this backup: restead repository adopt takes it in",
         code=Code.INTERNAL,
     )
+
+
+def _tell_reading(run: DurableRun, backup: Backup, moment: Moment, parents: Sequence[ManifestId | None]) -> None:
+    pause = _pause_us(moment)
+    measured = {} if pause is None else {"guest_pause_us": pause}
+    run.tell(Told.READING, backup.id, disks=len(parents), parents=len(parents) - parents.count(None), **measured)
+
+
+def _pause_us(moment: Moment) -> int | None:
+    return moment.pause // timedelta(microseconds=1) if isinstance(moment, PausesGuest) else None
 
 
 def _check_consistency(backup: Backup, moment: Moment) -> None:
@@ -251,6 +263,7 @@ def with_saved(tx: Transaction, backup: Backup, saved: Journal) -> Backup:
         volumes=volumes,
         protected_at=datetime.fromisoformat(saved["taken_at"]),
         consistency=saved["consistency"],
+        guest_pause_us=saved.get("guest_pause_us"),  # a run that an older release began has not measured it
         finished_at=tx.now,
         progress=100,
         failed_operation="",

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.changes import ChangesSuite
+from tests.conformance.live import LiveVolumesSuite
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import RereadSuite, SpaceSuite
-from tests.conformance.volumes import PoweredVolumesSuite, VolumesSuite
+from tests.conformance.volumes import VolumesSuite
 from tests.drivers.images.cloud import ImagesCloud, needs_qemu_nbd
 
 from restead.drivers.images import ImagesOptions, Power
@@ -43,7 +44,7 @@ class TestVolumesThroughThePageCache(VolumesSuite, SpaceSuite, RereadSuite, Chan
         return ImagesCloud(tmp_path, runtime, Power.NONE, ImagesOptions(direct_read=False, direct_write=False))
 
 
-class TestVolumesByQemu(PoweredVolumesSuite):
+class TestVolumesByQemu(LiveVolumesSuite):
     @pytest.fixture
     def cloud(self, machines: ImagesCloud) -> ImagesCloud:
         return machines
@@ -68,7 +69,7 @@ class TestQcow2ThroughThePageCache(VolumesSuite, RereadSuite, ChangesSuite):
 
 
 @needs_qemu_nbd
-class TestQcow2ByQemu(PoweredVolumesSuite):
+class TestQcow2ByQemu(LiveVolumesSuite):
     @pytest.fixture
     def cloud(self, tmp_path: Path, runtime: Path) -> Iterator[ImagesCloud]:
         cloud = ImagesCloud(tmp_path, runtime, Power.QEMU, format="qcow2")

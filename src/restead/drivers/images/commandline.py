@@ -20,7 +20,10 @@ class Places:
     pidfile: Path
     serial: Path  # log of the first serial line
     errors: Path  # what QEMU says on standard error
-    socket: Path  # QMP; at most 107 bytes
+    socket: Path  # QMP; at most 107 bytes, as the next two
+    agent: Path  # where the guest's agent is heard
+    exports: Path  # where QEMU serves the disks of a live backup
+    live: Path  # what a live backup leaves if it does not come to its end
 
 
 def command_line(

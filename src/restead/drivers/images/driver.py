@@ -1,7 +1,7 @@
 """The driver: servers and volumes as the rest of restead sees them."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.definition import Power, ServerDefinition
+from restead.drivers.images.live import LiveMoment, LiveMoments
 from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
 from restead.drivers.images.qemu import QemuSwitch
 from restead.drivers.images.registry import Registry, check_backing, not_found
@@ -63,6 +64,7 @@ class ImagesDriver:
         accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
         self._gateway = Gateway(options.qemu_nbd, runtime)
         self._qemu = QemuSwitch(runtime, self._registry, accelerator)
+        self._live = LiveMoments(self._qemu, self._registry, folder / "scratch")
         self._switches: dict[Power, PowerSwitch] = {
             Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch(), Power.QEMU: self._qemu,
         }  # fmt: skip
@@ -154,21 +156,33 @@ class ImagesDriver:
     @contextmanager
     def open_moment(
         self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
-    ) -> Iterator[OfflineMoment]:
-        """Open disks of a stopped server; all are locked before the first byte is read.
+    ) -> Iterator[OfflineMoment | LiveMoment]:
+        """Open disks of a server; of a stopped one all are locked before the first byte is read.
 
         Raises:
             NotFound, Unavailable: as the port says; at closing Unavailable: a disk was changed meanwhile.
         """
         definition = self._definition(project_id, server_id)
-        disks = [_disk(definition, volume_id) for volume_id in volume_ids]
+        disks = {volume_id: _disk(definition, volume_id) for volume_id in volume_ids}
+        if definition.power is Power.QEMU and self._qemu.is_running(definition):
+            with self._live.opened(definition, disks) as live:
+                yield live
+            return
         self._require_stopped(definition)
         with ExitStack() as opened:
-            sources = {
-                volume_id: opened.enter_context(self._source(disk))
-                for volume_id, disk in zip(volume_ids, disks, strict=True)
-            }
+            sources = {volume_id: opened.enter_context(self._source(disk)) for volume_id, disk in disks.items()}
             yield OfflineMoment(datetime.now(UTC), sources)
+
+    def clean_up(self, check: Callable[[], None]) -> None:
+        """Undo, in all servers that run, what a killed service has left of live backups; *check* ends it by raising.
+
+        Raises:
+            Unavailable: one of them does not answer.
+        """
+        for definition in self._registry.definitions():
+            check()
+            if definition.power is Power.QEMU:
+                self._live.clean_up(definition)
 
     @contextmanager
     def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[BlockTarget]:
@@ -242,6 +256,7 @@ class ImagesDriver:
             zone=definition.zone, memory=definition.memory, cpus=definition.cpus,
             private_address=_address(definition, private=True), public_address=_address(definition, private=False),
             can_stop=can_switch, can_start=can_switch,
+            can_back_up_running=definition.power is Power.QEMU and not any(disk.shared for disk in definition.disks),
             description={"driver": "images", "definition": to_json(definition)},
         )  # fmt: skip
 

@@ -46,10 +46,11 @@ class QemuSwitch:
     def places(self, definition: ServerDefinition) -> Places:
         """Return where the things of this server's QEMU are."""
         stem = self._registry.stem(definition.id)
-        socket = hashlib.blake2b(os.fsencode(stem), digest_size=8).hexdigest()
+        socket = self._runtime / hashlib.blake2b(os.fsencode(stem), digest_size=8).hexdigest()
         return Places(
             pidfile=stem.with_suffix(".pid"), serial=stem.with_suffix(".serial.log"),
-            errors=stem.with_suffix(".errors.log"), socket=self._runtime / f"{socket}.qmp",
+            errors=stem.with_suffix(".errors.log"), socket=socket.with_suffix(".qmp"),
+            agent=socket.with_suffix(".qga"), exports=socket.with_suffix(".nbd"), live=stem.with_suffix(".live"),
         )  # fmt: skip
 
     def is_running(self, definition: ServerDefinition) -> bool:

@@ -1,0 +1,60 @@
+"""What a live backup would leave behind if it were killed, noted in a file before it is done.
+
+The file is locked as long as the moment is open: a note that nobody holds is of one that was killed.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_ROOM = 512  # bytes: a note is written by one call, over all of the one before
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """What was done to a running QEMU and has to be undone."""
+
+    pid: int  # of that QEMU: another one has nothing of it
+    paused: bool = False  # its guest may stand still because of us
+    frozen: bool = False  # its file systems may be frozen because of us
+
+
+class Note:
+    """The file, locked."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self) -> LeftOver | None:
+        """Return what stands there, None if nothing has to be undone."""
+        text = os.pread(self._fd, _ROOM, 0).strip()
+        try:
+            plain = json.loads(text or b"null")
+            return None if plain is None else LeftOver(**plain)
+        except (ValueError, TypeError):  # a newer release's: what can be found without it is undone anyway
+            return LeftOver(pid=0)
+
+    def write(self, left: LeftOver | None) -> None:
+        """Note this instead of what stands there."""
+        text = b"" if left is None else json.dumps(asdict(left)).encode()
+        os.pwrite(self._fd, text.ljust(_ROOM), 0)
+
+
+@contextmanager
+def noting(path: Path) -> Iterator[Note | None]:
+    """Give the note in that file, made if it is missing; None if somebody else holds it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        yield None
+        return
+    try:
+        yield Note(fd)
+    finally:
+        os.close(fd)

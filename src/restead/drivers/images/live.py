@@ -1,0 +1,230 @@
+"""The disks of a running server at one moment, while its guest goes on: `LiveMoments` opens them.
+
+Conversations with QEMU are short, at the beginning and at the end, so that the server can be stopped in between.  What
+has to be undone is noted before it is done; if we are killed, whoever opens the next moment undoes it, or `clean_up`.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from restead.domain.errors import Unavailable
+from restead.domain.ids import ServerId, VolumeId, canonical_id
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.images import filters
+from restead.drivers.images.commandline import Places
+from restead.drivers.images.definition import ServerDefinition
+from restead.drivers.images.filters import Disk
+from restead.drivers.images.left_over import LeftOver, Note, noting
+from restead.drivers.images.live_source import LiveSource
+from restead.drivers.images.process import find
+from restead.drivers.images.qemu import QemuSwitch
+from restead.drivers.images.qmp import Command, Monitor, NoAnswer, Refused, talking
+from restead.drivers.images.registry import Registry
+from restead.drivers.nbd import NbdClient
+from restead.ports import BlockSource, Consistency
+
+_LIMIT = 30.0  # seconds for one answer of QEMU; it takes milliseconds unless the machine is overloaded
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMoment:
+    """The disks of a running server as they were at *taken_at*."""
+
+    taken_at: datetime
+    sources: Mapping[VolumeId, BlockSource]
+    consistency: Consistency
+    pause: timedelta  # for which the guest stood still
+
+
+class LiveMoments:
+    """Opens moments of running servers.  *scratch*: the folder for what guests overwrite meanwhile."""
+
+    def __init__(self, switch: QemuSwitch, registry: Registry, scratch: Path) -> None:
+        self._switch = switch
+        self._registry = registry
+        self._scratch = scratch
+
+    @contextmanager
+    def opened(
+        self, definition: ServerDefinition, disks: Mapping[VolumeId, DiskDefinition]
+    ) -> Iterator[LiveMoment]:
+        """Open these disks of a running server, all at one moment.
+
+        Raises:
+            Unavailable: a disk is shared, another moment of the server is open, QEMU does not do it or is gone.
+        """
+        for disk in disks.values():
+            if disk.shared:
+                raise Unavailable(f"disk {disk.id} of server {definition.id} is shared with other servers, which may "
+                                  "write to it: it is backed up while the server is stopped")
+        places = self._switch.places(definition)
+        with noting(places.live) as note:
+            if note is None:
+                raise Unavailable(f"server {definition.id} is being backed up already")
+            try:
+                at, pause = self._begin(definition, places, note, list(disks.values()))
+                with ExitStack() as connected:
+                    sources = {
+                        id: connected.enter_context(self._connected(definition, disk, places))
+                        for id, disk in disks.items()
+                    }
+                    yield LiveMoment(at, sources, Consistency.CRASH, pause)
+            except BaseException:
+                with suppress(Unavailable):  # it stays noted; whoever has an error already is not told of another
+                    self._end(definition, places, note)
+                raise
+            self._end(definition, places, note)
+
+    def clean_up(self, definition: ServerDefinition) -> None:
+        """Undo what a killed service has left of a live backup in this server, unless somebody is at it.
+
+        Raises:
+            Unavailable: QEMU does not answer; it stays noted.
+        """
+        places = self._switch.places(definition)
+        if not places.live.exists():
+            return
+        with self._registry.held(definition.id), noting(places.live) as note:
+            if note is not None and note.read() is not None:
+                self._undo_all(definition, places, note)
+
+    # ------------------------------------------------------------------ beginning
+
+    def _begin(
+        self, definition: ServerDefinition, places: Places, note: Note, disks: Sequence[DiskDefinition]
+    ) -> tuple[datetime, timedelta]:
+        """Let QEMU keep and serve what the disks hold at one moment; return it, and how long the guest stood still."""
+        with self._registry.held(definition.id), self._talking(definition, places) as (monitor, pid):
+            self._undo(monitor, note, pid)
+            left = LeftOver(pid)
+            note.write(left)
+            numbers = [definition.boot_first.index(disk) for disk in disks]
+            for number, disk in zip(numbers, disks, strict=True):
+                _require_same(monitor, number, disk)
+            sizes = filters.sizes(monitor, numbers)
+            with self._scratch_files(definition.id, sizes) as chosen:
+                filters.prepare(monitor, chosen)
+            for disk in disks:
+                _write_back(disk.path)
+            note.write(replace(left, paused=True))
+            at, pause = _at_once(monitor, filters.swap_in(chosen))
+            note.write(left)
+            filters.export(monitor, chosen, places.exports, {})
+        return at, pause
+
+    @contextmanager
+    def _scratch_files(self, server_id: ServerId, sizes: Mapping[int, int]) -> Iterator[list[Disk]]:
+        """Give the disks with files for what is overwritten; they lose their names once QEMU has opened them.
+
+        So the kernel frees their space with QEMU's last descriptor, whoever has been killed by then.
+        """
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disks = [Disk(number, self._scratch / f"live-{canonical_id(server_id)}-{number}") for number in sizes]
+        try:
+            for disk in disks:
+                disk.scratch.unlink(missing_ok=True)
+                fd = os.open(disk.scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.truncate(sizes[disk.number])
+            yield disks
+        except OSError as error:
+            raise Unavailable(f"scratch file in {self._scratch} cannot be made: {error.strerror}") from error
+        finally:
+            for disk in disks:
+                disk.scratch.unlink(missing_ok=True)
+
+    @contextmanager
+    def _connected(
+        self, definition: ServerDefinition, disk: DiskDefinition, places: Places
+    ) -> Iterator[LiveSource]:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(str(places.exports))
+        except OSError as error:
+            sock.close()
+            raise Unavailable(f"server {definition.id} does not serve its disks: {error.strerror}") from error
+        export = Disk(definition.boot_first.index(disk), Path()).export
+        with closing(NbdClient(sock, f"disk {disk.id}", export=export)) as client:
+            yield LiveSource(definition.id, disk.id, client, places.pidfile)
+
+    # ------------------------------------------------------------------ ending
+
+    def _end(self, definition: ServerDefinition, places: Places, note: Note) -> None:
+        with self._registry.held(definition.id):
+            self._undo_all(definition, places, note)
+
+    def _undo_all(self, definition: ServerDefinition, places: Places, note: Note) -> None:
+        """Undo all that is in QEMU; nothing is if it has ended.  Raises Unavailable."""
+        with find(places.pidfile) as process:
+            if process is not None:
+                try:
+                    with self._talking(definition, places) as (monitor, pid):
+                        self._undo(monitor, note, pid)
+                except Unavailable:
+                    if not process.ended_within(timedelta(seconds=1)):
+                        raise
+        note.write(None)
+
+    def _undo(self, monitor: Monitor, note: Note, pid: int) -> None:
+        left = note.read()
+        if left is not None and left.pid == pid and left.paused:
+            monitor.ask("cont")
+        filters.take_out(monitor)
+
+    @contextmanager
+    def _talking(self, definition: ServerDefinition, places: Places) -> Iterator[tuple[Monitor, int]]:
+        """Talk to the server's QEMU; its refusals and its silence become Unavailable."""
+        try:
+            with find(places.pidfile) as process, talking(places.socket, definition.id, _LIMIT) as monitor:
+                if process is None:
+                    raise NoAnswer("it has ended")
+                yield monitor, process.pid
+        except NoAnswer as error:
+            raise Unavailable(f"server {definition.id} cannot be backed up while it runs: {error}") from error
+
+
+def _at_once(monitor: Monitor, commands: Sequence[Command]) -> tuple[datetime, timedelta]:
+    """Do these between two instructions of the guest; return when, and how long it stood still.
+
+    QEMU has all of them before it begins, so that nobody's death between them leaves the guest paused.
+
+    Raises:
+        NoAnswer: one of them was not done.
+    """
+    runs = monitor.ask("query-status")["status"] == "running"
+    monitor.events()
+    before = datetime.now(UTC)
+    wrapped: list[Command] = [("stop", {}), *commands, ("cont", {})] if runs else list(commands)
+    for found in monitor.burst(wrapped):
+        if isinstance(found, Refused):
+            raise found
+    told = {event["event"]: _time_of(event) for event in monitor.events()}
+    stood, went = told.get("STOP", before), told.get("RESUME", datetime.now(UTC))
+    return stood, went - stood if runs else timedelta()
+
+
+def _time_of(event: Mapping[str, Any]) -> datetime:
+    stamp = event["timestamp"]
+    return datetime.fromtimestamp(stamp["seconds"], UTC) + timedelta(microseconds=stamp["microseconds"])
+
+
+def _require_same(monitor: Monitor, number: int, disk: DiskDefinition) -> None:
+    """Raise Unavailable if QEMU's disk of that number is another one than the definition says."""
+    found = monitor.ask("qom-get", path=f"/machine/peripheral/device{number}/virtio-backend", property="serial")
+    if found != disk.id[:20]:
+        raise Unavailable(f"disk {disk.id} is none of the running server's: it has {found} in its place")
+
+
+def _write_back(path: Path) -> None:
+    """Bring what the guest has written to stable storage: QEMU does that while the guest stands still, too."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
