@@ -178,7 +178,7 @@ class QemuSwitch:
 
 
 def _launch(command: list[str], places: Places) -> "subprocess.Popen[bytes]":
-    for left_over in (places.pidfile, places.socket):
+    for left_over in (places.pidfile, places.socket, places.agent, places.exports):
         left_over.unlink(missing_ok=True)  # of a process that was killed
     if places.serial.exists() and places.serial.stat().st_size > _MAX_LOG:
         places.serial.replace(places.serial.with_suffix(".1"))
