@@ -75,7 +75,9 @@ def expected_data(path: Path) -> int:
     return total
 
 
-def boot(*disks: Path, limit: float = 20, qemu: str = "qemu-system-x86_64") -> Report | None:
+def boot(
+    *disks: Path, limit: float = 20, qemu: str = "qemu-system-x86_64", format: str = "raw"
+) -> Report | None:
     """Boot a guest in mode R on these disks, without restead, until it ends; None: it did not report.
 
     Where no disk boots, QEMU ends by itself after a moment.
@@ -83,7 +85,7 @@ def boot(*disks: Path, limit: float = 20, qemu: str = "qemu-system-x86_64") -> R
     command = [qemu, "-accel", "tcg", "-m", "16", "-nodefaults", "-no-reboot", "-boot", "reboot-timeout=200",
                "-display", "none", "-serial", "stdio"]  # fmt: skip
     for number, disk in enumerate(disks):
-        node = {"driver": "raw", "node-name": f"d{number}", "file": {"driver": "file", "filename": str(disk)}}
+        node = {"driver": format, "node-name": f"d{number}", "file": {"driver": "file", "filename": str(disk)}}
         command += ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive=d{number},bootindex={number}"]
     try:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit, check=False)

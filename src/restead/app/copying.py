@@ -2,24 +2,22 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from restead.app.naming import called_so, sessions_called
 from restead.app.opening import Opened
 from restead.app.stores import folder_of, open_store, window_for
 from restead.cli.doors import Copying
 from restead.domain.copied import Copied
-from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
-from restead.domain.ids import BackupId, ProjectId, RunId
+from restead.domain.errors import InvalidRequest, Unavailable
+from restead.domain.ids import BackupId
 from restead.domain.token import check_project
-from restead.records import stock
-from restead.repository import Copier, Disks, KeyFile, Passphrase, Repository, Secret
+from restead.repository import Copier, KeyFile, Passphrase, Repository, Secret
 from restead.settings import first_line
-
-_Called = tuple[str, str]  # id and name of a backup
 
 
 def copy_backups(
@@ -33,7 +31,7 @@ def copy_backups(
         Unavailable: another copy to the same place is under way.
     """
     project = None if wanted.project is None else check_project(wanted.project)
-    chosen = _chosen(opened, source, project, wanted.backups) if wanted.backups else None
+    chosen = sessions_called(opened, source, project, wanted.backups) if wanted.backups else None
     destination = _destination(opened, source, wanted)
     with _alone(opened, destination):
         copier = Copier(source, destination, told=told)
@@ -42,7 +40,7 @@ def copy_backups(
         ]  # fmt: skip
         called = {(disks[0].project, disks[0].session_label): disks for disks in backups}
         for done in copier.copy_all(backups):
-            id, name = _called(opened, source, called[done.project_id, done.run_id])
+            id, name = called_so(opened, source, called[done.project_id, done.run_id])
             yield replace(done, backup_id=BackupId(id) if id else None, name=name)
 
 
@@ -85,35 +83,3 @@ def _alone(opened: Opened, destination: Repository) -> Iterator[None]:
         raise Unavailable("another copy to that repository is under way") from error
     finally:
         os.close(fd)
-
-
-def _chosen(opened: Opened, source: Repository, project: ProjectId | None, texts: Sequence[str]) -> set[int]:
-    """Return the sessions whose manifests these backups are."""
-    found: dict[str, dict[int, _Called]] = {text: {} for text in texts}
-    backups: dict[int, Disks] = {}
-    for entry in source.log.refresh().manifests.values():
-        if project in (None, entry.project):
-            backups[entry.session] = [*backups.get(entry.session, ()), entry]
-    for session, disks in backups.items():
-        called = _called(opened, source, disks)
-        for text in texts:
-            if text in called:
-                found[text][session] = called
-    for text, those in found.items():
-        if not those:
-            raise NotFound(f"there is no backup {text} in the repository")
-        if len(those) > 1:
-            ids = ", ".join(id for id, _ in those.values())
-            raise InvalidRequest(f"{len(those)} backups are called {text}, say which: {ids}")
-    return {session for those in found.values() for session in those}
-
-
-def _called(opened: Opened, source: Repository, disks: Disks) -> _Called:
-    """Return id and name of a backup: as the lists have them, else as they stand beside its bytes."""
-    with opened.records.read() as tx:
-        rows = stock.of_run(tx, disks[0].project, RunId(disks[0].session_label))
-    for row in rows:
-        return row.id, row.name
-    ((_, manifest),) = source.described(disks[:1])
-    kept = {} if isinstance(manifest, Damaged) else manifest.description.server.get("backup")
-    return (str(kept.get("id", "")), str(kept.get("name", ""))) if isinstance(kept, dict) else ("", "")

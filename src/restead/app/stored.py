@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 
 from restead.app.copying import copy_backups
+from restead.app.exporting import export_backup
 from restead.app.opening import Opened
-from restead.cli.doors import Copying
+from restead.cli.doors import Copying, Exporting
 from restead.domain.collected import Collected
 from restead.domain.copied import Copied
 from restead.domain.errors import Unavailable
+from restead.domain.exported import Exported
 from restead.domain.stock import Settled, StoredDisk, Succession
 from restead.domain.verification import Depth, Verification
 from restead.drivers.blobs import OneWriter
@@ -51,6 +53,9 @@ class FolderStored:
 
     def copy(self, wanted: Copying, told: Callable[[int, int], None]) -> Iterator[Copied]:
         yield from copy_backups(self._opened, self._repository(), wanted, told)
+
+    def export(self, wanted: Exporting, told: Callable[[int, int, int | None], None]) -> list[Exported]:
+        return export_backup(self._opened, self._repository(), wanted, told)
 
     def writer(self) -> str | None:
         store = self._opened.store

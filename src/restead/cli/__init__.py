@@ -10,6 +10,7 @@ import typer
 
 from restead import __version__
 from restead.cli import claim  # noqa: F401  adds itself to its group
+from restead.cli.backup_export import export  # noqa: F401 - adds itself to the group
 from restead.cli.backups import backups, checkpoints
 from restead.cli.doors import Doors, House, NewServer
 from restead.cli.importing import import_

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from restead.domain.backup import Backup
 from restead.domain.collected import Collected
 from restead.domain.copied import Copied
+from restead.domain.exported import Exported
 from restead.domain.key import Erased, Erasure, Key
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk, Succession
@@ -132,6 +133,18 @@ class Copying:
     backups: Sequence[str] = ()  # names or ids
 
 
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """Which backup is to become image files, and where."""
+
+    backup: str  # name or id
+    format: str
+    out: Path  # the file; with several disks, or if it is a folder, the folder for the files
+    disks: Sequence[str] = ()  # names or ids; without any, all
+    project: str | None = None
+    readback: bool = False
+
+
 class Stored(Protocol):
     """The repository, whatever the lists say.  Everything raises NotFound if there is none."""
 
@@ -160,6 +173,15 @@ class Stored(Protocol):
 
     def copy(self, wanted: Copying, told: Callable[[int, int], None]) -> Iterator[Copied]:
         """Copy backups into another repository, made if it is missing; yield each.  *told*: bytes done, and of all."""
+        ...
+
+    def export(self, wanted: Exporting, told: Callable[[int, int, int | None], None]) -> list[Exported]:
+        """Write disks of a backup into new image files.  *told*: percent, bytes per second and seconds left.
+
+        Raises:
+            InvalidRequest: something is in the place of a file, or the backup has no such disk; nothing was changed.
+            Damaged, Unavailable: as they say; no file was made.
+        """
         ...
 
     def writer(self) -> str | None:

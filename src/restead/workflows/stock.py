@@ -116,3 +116,15 @@ def _stored(
         entry.id, entry.project, entry.label, run_id, backup_id, under_way, about.role, manifest.size, about.taken_at,
         about.server,
     )  # fmt: skip
+
+
+def disk_names(repository: Repository, entries: Sequence[ManifestEntry]) -> dict[ManifestId, str]:
+    """Return what each of these disks was called on its server: its id if what stands beside its bytes is damaged."""
+    names = {}
+    for entry, manifest in repository.described(entries):
+        try:
+            found = None if isinstance(manifest, Damaged) else server_of([manifest]).volumes[0]
+        except (Damaged, ValueError, KeyError, TypeError, AttributeError):
+            found = None
+        names[entry.id] = found.name if found is not None else entry.label
+    return names

@@ -4,6 +4,7 @@ An image is opened if it stands alone and can be read without a secret.  One tha
 made it, perhaps a guest, would choose a file of this machine to be read.
 """
 
+import errno
 import os
 import struct
 from dataclasses import dataclass
@@ -14,6 +15,14 @@ _FIXED = struct.Struct(">4sIQIIQI")
 _LENGTH = 104  # bytes of a header of version 3 without its extensions
 _FEATURES = struct.Struct(">QQQ")  # at 72 from version 3 on: incompatible, compatible, autoclear
 _FEATURES_AT = 72
+
+# As `_FIXED`, then first level's entries and place, place and clusters of the table of counts, snapshots and their
+# place, `_FEATURES`, bits of a count as a power of two, length of the header.  What follows is the end of extensions.
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
+_CLUSTER_BITS = 16
+_CLUSTER = 1 << _CLUSTER_BITS
+_COUNT_ORDER = 4
+_MOST_FIRST_LEVEL = 32 << 20  # bytes of it that QEMU opens
 
 _CORRUPT, _DATA_FILE = 1 << 1, 1 << 2
 _KNOWN = 0b11111  # dirty, corrupt, another data file, kind of compression, subclusters
@@ -65,3 +74,26 @@ def _refuse(backing_at: int, encryption: int, features: int) -> None:
         raise ValueError("is a qcow2 image that is marked as corrupt: see what qemu-img check says")
     if unknown := features & ~_KNOWN:
         raise ValueError(f"is a qcow2 image with features that are not known here (bits {unknown:#x})")
+
+
+def empty_image(size: int) -> bytes:
+    """Return the file of a new image of that many bytes (version 3), which holds nothing and stands alone.
+
+    Raises:
+        OSError: no such image can be so large.
+    """
+    tables = -(-size // (_CLUSTER * _CLUSTER // 8))  # entries of the first level, each for one table of the second
+    first_level = -(-tables * 8 // _CLUSTER)  # clusters
+    if first_level * _CLUSTER > _MOST_FIRST_LEVEL:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    counts_at, block_at, tables_at = _CLUSTER, 2 * _CLUSTER, 3 * _CLUSTER
+    header = _HEADER.pack(
+        MAGIC, 3, 0, 0, _CLUSTER_BITS, size, 0, tables, tables_at, counts_at, 1, 0, 0,
+        0, 0, 0, _COUNT_ORDER, _LENGTH,
+    )  # fmt: skip
+    used = 3 + first_level  # clusters, each counted once: header, table of counts, one block of counts, first level
+    image = bytearray(used * _CLUSTER)
+    image[: len(header)] = header
+    struct.pack_into(">Q", image, counts_at, block_at)
+    struct.pack_into(f">{used}H", image, block_at, *[1] * used)
+    return bytes(image)

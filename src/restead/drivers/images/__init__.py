@@ -8,5 +8,9 @@ from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.images.accel import Accel
 from restead.drivers.images.definition import Power, ServerDefinition, disk_from_text
 from restead.drivers.images.driver import ImagesDriver, ImagesOptions
+from restead.drivers.images.fresh import NewImage
 
-__all__ = ["Accel", "DiskDefinition", "ImagesDriver", "ImagesOptions", "Power", "ServerDefinition", "disk_from_text"]
+__all__ = [
+    "Accel", "DiskDefinition", "ImagesDriver", "ImagesOptions", "NewImage", "Power", "ServerDefinition",
+    "disk_from_text",
+]  # fmt: skip

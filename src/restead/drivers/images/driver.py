@@ -18,8 +18,11 @@ from restead.drivers.disks.holding import require_unused
 from restead.drivers.disks.looks import looks_like
 from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
+from restead.drivers.disks.raw import DiskTarget
+from restead.drivers.disks.served import ServedTarget
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.definition import Power, ServerDefinition
+from restead.drivers.images.fresh import NewImage, SparseTarget, fresh_images
 from restead.drivers.images.live import LiveMoment, LiveMoments
 from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
 from restead.drivers.images.qemu import QemuSwitch
@@ -211,6 +214,23 @@ class ImagesDriver:
             now = datetime.now(UTC)
             yield OfflineMoment(min(now, max(_changed_at(disk, now) for disk in disks.values())), sources)
 
+    @contextmanager
+    def new_images(self, images: Mapping[VolumeId, NewImage]) -> Iterator[Mapping[VolumeId, BlockTarget]]:
+        """Make images, all zero, and open them for writing; each stretch of one is to be written once.
+
+        When the block is left well, they are durable and in their places; else nothing of them is there.  A process
+        that is killed leaves FILE.part.
+
+        Raises:
+            InvalidRequest: something is in one's place, or comes there meanwhile; nothing of it is touched.
+            Unavailable: one cannot be made, or qemu-nbd is missing; an error while it is closed.
+        """
+        with fresh_images(list(images.values())) as made, ExitStack() as opened:
+            yield {
+                id: SparseTarget(opened.enter_context(self._target(one.disk)))
+                for id, one in zip(images, made, strict=True)
+            }
+
     def looks(self, path: Path) -> str:
         """Return the format that a raw image may be of instead, by its first bytes; "" if none is known."""
         try:
@@ -225,7 +245,7 @@ class ImagesDriver:
             return open_qcow2_source(disk, self._guard, self._gateway, direct=self._options.direct_read)
         return open_source(disk, self._guard, direct=self._options.direct_read)
 
-    def _target(self, disk: DiskDefinition) -> AbstractContextManager[BlockTarget]:
+    def _target(self, disk: DiskDefinition) -> AbstractContextManager[DiskTarget | ServedTarget]:
         if disk.format == "qcow2":
             return open_qcow2_target(disk, self._guard, self._gateway, direct=self._options.direct_write)
         return open_target(disk, self._guard, direct=self._options.direct_write)
