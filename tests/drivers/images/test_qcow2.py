@@ -23,8 +23,9 @@ from tests.drivers.images.cloud import ImagesCloud, bytes_of, needs_qemu_nbd, qe
 from tests.lab.microguest import await_report
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
-from restead.domain.ids import ServerId
+from restead.domain.ids import ServerId, VolumeId
 from restead.domain.server import Server, ServerStatus
+from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.qcow2_opening import size_of_image
 from restead.drivers.images import DiskDefinition, ImagesDriver, ImagesOptions, Power, ServerDefinition
 from restead.drivers.images.stored import from_json, to_json
@@ -404,6 +405,43 @@ def test_compressed_images_and_snapshots_inside_are_read_and_written(cloud: Imag
     assert cloud.bytes_of(server, server.volumes[0].id) == data[:5] + b"changed" + data[12:SIZE]
     qemu_img("convert", "-l", "before", "-f", "qcow2", "-O", "raw", str(path), str(raw))
     assert raw.read_bytes() == data[:SIZE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("alone", True), ("snapshot", False), ("compressed", False)]
+)
+def test_zeroing_that_keeps_space_is_not_enough_to_put_back(
+    tmp_path: Path, runtime: Path, kind: str, kept: bool
+) -> None:
+    """Why such a disk is no KeepsSpace: a snapshot's or a compressed cluster has no place of its own to be kept.
+
+    NBD does not tell which those are.  Written zeroes always have one.
+    """
+    raw, needed = tmp_path / "raw", {}
+    raw.write_bytes(b"z" * SIZE)
+    for how in ("keep", "write"):
+        path = tmp_path / how
+        words = ["-c"] if kind == "compressed" else []
+        qemu_img("convert", *words, "-f", "raw", "-O", "qcow2", str(raw), str(path))
+        if kind == "snapshot":
+            qemu_img("snapshot", "-q", "-c", "before", str(path))
+        fd, gateway = os.open(path, os.O_RDWR), Gateway("qemu-nbd", runtime)
+        try:
+            with gateway.served(VolumeId("d"), fd, write=True, direct=False) as client:
+                if how == "keep":
+                    client.zero_at(0, SIZE, keep_space=True)
+                else:
+                    client.write_at(0, bytes(SIZE))
+                client.flush()
+            before = os.fstat(fd).st_blocks
+            with gateway.served(VolumeId("d"), fd, write=True, direct=False) as client:
+                client.write_at(0, b"z" * SIZE)
+                client.flush()
+            needed[how] = (os.fstat(fd).st_blocks - before) * 512
+        finally:
+            os.close(fd)
+    assert needed["write"] < MIB
+    assert (needed["keep"] < MIB) is kept, needed
 
 
 def test_a_full_disk_fails_a_restore_and_not_its_putting_back(tmp_path: Path, runtime: Path) -> None:

@@ -1,7 +1,8 @@
 """An open qcow2 disk: `ServedSource` to read, `ServedTarget` to write as well, both served by `qemu-nbd`.
 
 A target does not keep space: nobody can promise that what is written into a hole of an image, or over what a snapshot
-inside it shares, finds room.
+inside it shares, finds room.  `zero_at(keep_space=True)` of the client would not do: it leaves a shared or a compressed
+cluster without a place of its own, and nothing in the protocol tells which those are.  Written zeroes have one.
 """
 
 import threading
