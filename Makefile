@@ -2,7 +2,7 @@
 # make test     all tests                         make check    lint, types, architecture
 # make install  .venv with restead in it          make serve    the service on ./var
 # make bench    against other tools               make fuzz N=50000    longer property tests
-# make test-long  tests that take minutes
+# make test-long  tests that take minutes         make bench-s3 over S3, and beside OpenStack Cinder
 #
 # Everything sets itself up.  Python packages come pinned by hash from requirements/; Debian packages are named
 # before they are installed, and only root installs them.
@@ -14,7 +14,7 @@ BIN = .venv/bin
 JOBS ?= 2
 N ?= 20000
 
-.PHONY: install dev demo test test-long check serve bench fuzz clean
+.PHONY: install dev demo test test-long check serve bench bench-s3 fuzz clean
 
 install: .venv/.run
 dev: .venv/.dev
@@ -65,6 +65,12 @@ bench: .venv/.dev
 	@scripts/system-packages bench
 	$(BIN)/python -m benchmarks
 
+bench-s3: .venv/.dev
+	@scripts/system-packages bench
+	@scripts/swift
+	@scripts/cinder
+	$(BIN)/python -m benchmarks.over_s3
+
 fuzz: .venv/.dev
 	RESTEAD_FUZZ=$(N) $(BIN)/python -m pytest -n $(JOBS) tests/repository/test_histories.py \
 	  tests/repository/test_rewrite_crashes.py \
@@ -73,4 +79,4 @@ fuzz: .venv/.dev
 	  tests/repository/test_salvage.py
 
 clean:
-	rm -rf .venv .venv-judges .venv-keystone .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-cinder .venv-judges .venv-keystone .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

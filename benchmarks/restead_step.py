@@ -1,6 +1,7 @@
-"""One step of restead on a repository in a folder: `python -m benchmarks.restead_step FOLDER STEP [DISK …]`.
+"""One step of restead on a repository: `python -m benchmarks.restead_step FOLDER STEP [DISK …]`.
 
-A fresh process for each step, through the doors that the service uses, with the same driver for disks.
+A fresh process for each step, through the doors that the service uses, with the same driver for disks.  The objects
+are in FOLDER, or where the environment says, by the settings of the service.
 """
 
 import json
@@ -109,12 +110,29 @@ class Steward:
         return driver, driver.add(ServerDefinition(path.parent.name, PROJECT, (DiskDefinition(path, boot=True),)))
 
 
+class StewardElsewhere(Steward):
+    """Keeps a repository where the settings say, as the service does."""
+
+    def __init__(self, folder: Path) -> None:
+        from restead.app.stores import open_store, window_for  # not paid for by who needs no settings
+        from restead.settings import read_settings
+
+        settings = read_settings(data=folder)
+        self._folder = folder
+        self._store = open_store(settings.store, settings)
+        self._window = window_for(settings.store, settings)
+
+    def _opened(self) -> Repository:
+        cache, key = self._folder / "cache", KeyFile.read(self._folder / "key")
+        return Repository.open(self._store, key, cache=cache, scratch=self._folder, window=self._window)
+
+
 def _backups(repository: Repository) -> list[ManifestEntry]:
     return [entry for entry in repository.manifests(PROJECT) if entry.label != BEFORE]
 
 
 def main(folder: str, step: str, *arguments: str) -> None:
-    steward = Steward(Path(folder))
+    steward = StewardElsewhere(Path(folder)) if os.environ.get("RESTEAD_STORE") else Steward(Path(folder))
     if step == "over":
         path, safety, *changed = arguments
         steward.restore_over(Path(path), safety == "safety", Path(changed[0]) if changed else None)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -86,15 +86,19 @@ class Still:
 
 
 class ResteadRepository(Still):
-    """restead's own repository, through the doors that its service uses."""
+    """restead's own repository, through the doors that its service uses; elsewhere, if the settings say so."""
 
-    def __init__(self, folder: Path) -> None:
-        self.place = folder / "repository"
+    place: Path | None
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.place = None if settings else folder / "repository"
         self._folder = folder
-        _prepare(self._command("create"))
+        self._settings = settings or {}
+        prepare(self._command("create"))
 
     def _command(self, *arguments: str | Path) -> Command:
-        return Command([sys.executable, "-m", "benchmarks.restead_step", self._folder, *arguments], _ROOT)
+        step = [sys.executable, "-m", "benchmarks.restead_step", self._folder, *arguments]
+        return Command(step, _ROOT, self._settings)
 
     def backup(self, day: Path) -> Command:
         return self._command("backup", day / DISK)
@@ -114,18 +118,23 @@ class ResteadRepository(Still):
 
 
 class ResticRepository(Still):
-    def __init__(self, folder: Path) -> None:
-        self.place = folder / "repository"
+    """*address*: where it is, else in the folder.  *options*: of the command, for such a place."""
+
+    place: Path | None
+
+    def __init__(self, folder: Path, address: str = "", options: Sequence[str] = ()) -> None:
+        self.place = None if address else folder / "repository"
         self._folder = folder
+        self._options = options
         self._environment = {
             "RESTIC_PASSWORD": "benchmark",
-            "RESTIC_REPOSITORY": str(self.place),
+            "RESTIC_REPOSITORY": address or str(self.place),
             "RESTIC_CACHE_DIR": str(folder / "cache"),
         }
-        _prepare(self._command(folder, "init"))
+        prepare(self._command(folder, "init"))
 
     def _command(self, cwd: Path, *arguments: str | Path, flush: Path | None = None) -> Command:
-        return Command(["restic", "--quiet", *arguments], cwd, self._environment, flush)
+        return Command(["restic", "--quiet", *self._options, *arguments], cwd, self._environment, flush)
 
     def backup(self, day: Path) -> Command:
         return self._command(day, "backup", DISK)
@@ -153,7 +162,7 @@ class BorgRepository(Still):
             "BORG_REPO": str(self.place),
             "BORG_BASE_DIR": str(folder / "home"),
         }
-        _prepare(self._command(folder, "init", "--encryption", "repokey"))
+        prepare(self._command(folder, "init", "--encryption", "repokey"))
 
     def _command(self, cwd: Path, *arguments: str | Path, flush: Path | None = None) -> Command:
         return Command(["borg", *arguments], cwd, self._environment, flush)
@@ -226,13 +235,13 @@ def _convert_over(source: Path, target: Path) -> list[str]:
     return [*_CONVERT, "-n", str(source), str(target)]
 
 
-def _prepare(command: Command) -> None:
+def prepare(command: Command) -> None:
     made = subprocess.run(command.argv, cwd=command.cwd, env={**os.environ, **command.env}, capture_output=True)
     if made.returncode:
         raise RuntimeError(f"{' '.join(map(str, command.argv))}: {made.stderr.decode(errors='replace')[-2000:]}")
 
 
-def _version(program: str, *arguments: str) -> str:
+def version_of(program: str, *arguments: str) -> str:
     """Return the second word of what the program says about itself, "" if it is not installed."""
     if shutil.which(program) is None:
         return ""
@@ -244,8 +253,8 @@ def _version(program: str, *arguments: str) -> str:
 def all_tools() -> list[Tool]:
     """Return restead and its peers, installed or not."""
     ours = version("restead")
-    restic, borg = _version("restic", "version"), _version("borg", "--version")
-    copy, direct, convert = (_version(program, "--version") for program in ("cp", "dd", "qemu-img"))
+    restic, borg = version_of("restic", "version"), version_of("borg", "--version")
+    copy, direct, convert = (version_of(program, "--version") for program in ("cp", "dd", "qemu-img"))
     return [
         Tool("restead", ours, "256 KiB chunks, zstd 1, AES-256-GCM, key file", ResteadRepository),
         Tool("restead serve", ours, "the same, asked through the API of a running service", ServiceRepository),

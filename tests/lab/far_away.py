@@ -5,18 +5,22 @@
     way.peak, way.peak_bytes, way.seen
 
 *weather* is asked for each request and says what becomes of it: one of the classes below, or None for fair weather.
+As a program, `python -m tests.lab.far_away URL SECONDS`, it prints its address and serves until its input ends.
 """
 
 import asyncio
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
 _LIMIT = 1 << 20
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+_EXPECTS = re.compile(rb"(?i)\r\nexpect: 100-continue(?=\r\n)")
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,16 @@ Weather = Callable[[Asked], Answer | Cut | LoseReply | Truncate | Wait | None]
 
 
 class FarAway:
-    def __init__(self, upstream: str, *, delay: float = 0.0, weather: Weather | None = None) -> None:
+    def __init__(
+        self, upstream: str, *, delay: float = 0.0, weather: Weather | None = None, remember: bool = True
+    ) -> None:
+        """*remember*: keep all requests, with what they carried, in `seen`."""
         parts = urlsplit(upstream)
         self._host, self._port = parts.hostname, parts.port
         self.delay = delay
         self.weather: Weather = weather or (lambda asked: None)
         self.seen: list[Asked] = []
+        self._remember = remember
         self.peak = self.peak_bytes = 0  # requests under way at once, and bytes of ranges that they ask for
         self._now = self._now_bytes = 0
         self._ready = threading.Event()
@@ -126,6 +134,9 @@ class FarAway:
         try:
             while True:
                 head = await client.readuntil(b"\r\n\r\n")
+                if _EXPECTS.search(head):  # answered here, at once: the service shall not say it once more
+                    out.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    head = _EXPECTS.sub(b"", head)
                 asked = await _asked(head, client)
                 self._begin(asked)
                 try:
@@ -144,7 +155,8 @@ class FarAway:
                 writer.close()
 
     def _begin(self, asked: Asked) -> None:
-        self.seen.append(asked)
+        if self._remember:
+            self.seen.append(asked)
         self._now += 1
         self._now_bytes += asked.range
         self.peak = max(self.peak, self._now)
@@ -212,3 +224,9 @@ def _plain(answer: Answer) -> bytes:
     lines = [f"{name}: {value}\r\n" for name, value in answer.headers.items()]
     first = f"HTTP/1.1 {answer.status} Weather\r\nContent-Length: {len(answer.body)}\r\n"
     return "".join([first, *lines, "\r\n"]).encode()
+
+
+if __name__ == "__main__":
+    with FarAway(sys.argv[1], delay=float(sys.argv[2]), remember=False) as way, suppress(KeyboardInterrupt):
+        print(way.url, flush=True)
+        sys.stdin.read()

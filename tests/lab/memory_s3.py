@@ -77,6 +77,6 @@ def _error(status: int, code: str) -> Answer:
 
 
 if __name__ == "__main__":
-    with FarAway("", delay=float(sys.argv[1]), weather=MemoryS3()) as way, suppress(KeyboardInterrupt):
+    with FarAway("", delay=float(sys.argv[1]), weather=MemoryS3(), remember=False) as way, suppress(KeyboardInterrupt):
         print(way.url, flush=True)
         sys.stdin.read()

@@ -2,15 +2,21 @@
 
 Four processes (account, container, object, proxy), one device, one copy of everything, from `.venv-swift`, which
 `scripts/swift` makes.  Started in a second or two, ended by their process ids.
+
+As a program, `python -m tests.lab.swift FOLDER`, it prints address, bucket, user and secret as JSON, and serves until
+its input ends.
 """
 
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.lab.bucket import Bucket
@@ -151,3 +157,9 @@ def _free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
+
+
+if __name__ == "__main__":
+    with swift(Path(sys.argv[1])) as bucket, suppress(KeyboardInterrupt):
+        print(json.dumps(asdict(bucket)), flush=True)
+        sys.stdin.read()
