@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -152,6 +153,30 @@ def test_merged_runs_hold_everything_and_stay_few(tmp_path: Path) -> None:
     assert all([hint.place] == cache.find(hint.name) for hint in everything)
     assert len(everything) == cache.entries
     assert len(list((tmp_path / "cache").glob("run-*"))) < 12
+
+
+def test_many_small_index_objects_are_fetched_into_one_run(tmp_path: Path) -> None:
+    """A run for each, and merging them again and again, made opening a repository with a cold cache slow."""
+    objects = {f"index/{n}": hints(20, seed=n) for n in range(50)}
+    cache, other = IndexCache(tmp_path), IndexCache(tmp_path)
+    assert cache.match(frozenset(objects), objects.__getitem__)
+    assert len(list(tmp_path.glob("run-*"))) == 1
+    assert not other.match(frozenset({*objects, "index/gone"}), lambda name: None)
+    for one in (cache, other):
+        assert all([hint.place] == one.find(hint.name) for part in objects.values() for hint in part)
+
+
+def test_what_is_held_already_is_not_looked_for_again(tmp_path: Path) -> None:
+    """Each session looks at the index: if nothing is new in it, the cache is not even locked."""
+    cache, part = IndexCache(tmp_path / "cache"), hints(20)
+    cache.add(part, "index/1")
+    shutil.rmtree(tmp_path / "cache")
+    assert cache.match(frozenset({"index/1"}), lambda name: pytest.fail(f"{name} was fetched again"))
+    assert [part[0].place] == cache.find(part[0].name)
+    assert not (tmp_path / "cache").exists()
+    more = hints(20, seed=2)
+    assert cache.match(frozenset({"index/1", "index/2"}), {"index/1": part, "index/2": more}.__getitem__)
+    assert all([hint.place] == cache.find(hint.name) for hint in part + more)
 
 
 def test_two_openings_of_one_cache_see_each_other(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import heapq
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -22,6 +22,7 @@ from restead.repository.runs import BrokenRun, Hint, Run, write_run
 Result = TypeVar("Result")
 _STATE = "state.json"
 _TRIES = 20
+_ENOUGH = 1 << 15  # entries, 3 MB, that are worth a run of their own
 
 
 class IndexCache:
@@ -55,28 +56,42 @@ class IndexCache:
 
         An object that is held but no longer listed may speak of packs that are gone: then all is made anew.
         """
+        if listed == self._held:
+            return True  # files that others remove or merge meanwhile stay open here, and say what they said
 
         def match() -> bool:
             if self._held - listed:
                 self._forget()
             self._sweep()
-            complete = True
-            for name in sorted(listed - self._held):
-                entries = fetch(name)
-                if entries is None:
-                    complete = False
-                else:
-                    self._append(sorted(entry.encode() for entry in entries), name)
-            return complete
+            return self._fetch(sorted(listed - self._held), fetch)
 
         return self._change(match)
+
+    def _fetch(self, missing: Sequence[str], fetch: Callable[[str], Iterable[Hint] | None]) -> bool:
+        """Hold what these objects hold, small ones in one run together; tell if all were there."""
+        records: list[bytes] = []
+        names: set[str] = set()
+        complete = True
+        for name in missing:
+            entries = fetch(name)
+            if entries is None:
+                complete = False
+                continue
+            records += [entry.encode() for entry in entries]
+            names.add(name)
+            if len(records) >= _ENOUGH:
+                self._append(sorted(records), names)
+                records, names = [], set()
+        if names:
+            self._append(sorted(records), names)
+        return complete
 
     def add(self, entries: Sequence[Hint], name: str) -> None:
         """Hold the entries of the index object *name*, too."""
 
         def add() -> None:
             if name not in self._held:
-                self._append(sorted(entry.encode() for entry in entries), name)
+                self._append(sorted(entry.encode() for entry in entries), {name})
 
         self._change(add)
 
@@ -128,7 +143,7 @@ class IndexCache:
         self._runs = tuple(mine.get(name) or Run(self._folder / name, count) for name, count in state["runs"])
         self._held = frozenset(state["objects"])
 
-    def _append(self, records: Sequence[bytes], name: str) -> None:
+    def _append(self, records: Sequence[bytes], names: Set[str]) -> None:
         runs = list(self._runs)
         if records:
             runs.append(self._new_run(records))
@@ -138,7 +153,7 @@ class IndexCache:
             pair = runs[-2:]
             runs[-2:] = [self._new_run(heapq.merge(*(run.records() for run in pair)))]
             dropped += pair
-        self._save(runs, self._held | {name})
+        self._save(runs, self._held | names)
         for run in dropped:
             run.path.unlink(missing_ok=True)
 

@@ -45,6 +45,8 @@ class Spread:
 
     def bucket(self, number: int) -> set[bytes]:
         """Return the names that begin with that byte."""
+        if not self._held[number] and number not in self._files:
+            return set()
         names = bytes(self._held[number])
         if number in self._files:
             size = os.fstat(self._files[number]).st_size
@@ -134,9 +136,11 @@ class Weighing:
         buckets = groupby(records, key=lambda record: record[0])
         held = next(buckets, None)
         for number in range(_BUCKETS):
-            check()
             needed = spread.bucket(number)
-            if held is not None and held[0] == number:
+            here = held is not None and held[0] == number
+            if needed or here:  # a small repository has something in few of them
+                check()
+            if held is not None and here:
                 for name, entries in groupby(held[1], key=lambda record: record[:NAME_SIZE]):
                     places = {Hint.decode(entry).place for entry in entries}  # an entry may be there twice
                     for place in places:

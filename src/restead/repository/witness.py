@@ -20,6 +20,7 @@ class Witness:
     def __init__(self, path: Path | None, repository_id: bytes) -> None:
         self._path = path
         self._repository = repository_id.hex()
+        self._kept: tuple[object, int] = (None, 0)  # which file it was that we have written, and with what number
 
     def newest(self) -> tuple[int, bytes]:
         """Return number and digest of the newest entry seen; (0, zeroes) if none was.
@@ -37,18 +38,28 @@ class Witness:
 
     def keep(self, number: int, digest: bytes) -> None:
         """Remember that entry durably.  A process that has seen less never takes anything back."""
-        if not self._path or number <= self.newest()[0]:
+        if not self._path or number <= self._known(self._path):
             return
         content = {"repository": self._repository, "number": number, "digest": digest.hex()}
         for left in reversed(range(_TRIES)):
             try:
-                _replace(self._path, json.dumps(content).encode())
+                self._kept = _replace(self._path, json.dumps(content).encode()), number
                 return
-            except (FileNotFoundError, FileExistsError) as error:
+            except FileNotFoundError as error:
                 if not left:  # caches may go at any time, but hardly that often while we write one
                     raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+                _make_folder(self._path)
             except OSError as error:
                 raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+
+    def _known(self, path: Path) -> int:
+        """Return the newest number that the file holds: read only if it is not the one that we have written."""
+        file, number = self._kept
+        try:
+            same = _identity(path.stat()) == file
+        except OSError:
+            same = False
+        return number if same else self.newest()[0]
 
     def _parsed(self, text: str) -> tuple[int, bytes]:
         try:
@@ -61,22 +72,35 @@ class Witness:
         return number, digest
 
 
-def _replace(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+def _make_folder(path: Path) -> None:
     try:
-        _write(fresh, data)
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        pass  # removed while it was made: tried again
+
+
+def _replace(path: Path, data: bytes) -> object:
+    """Write *data* under that name, durably; return which file that is."""
+    fresh = Path(f"{path}.{secrets.token_hex(8)}")
+    try:
+        written = _write(fresh, data)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+    return written
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> object:
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, data)
         # Before the rename: else a power cut may leave an empty file under the name.
         os.fsync(fd)
+        return _identity(os.fstat(fd))
     finally:
         os.close(fd)
+
+
+def _identity(found: os.stat_result) -> object:
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

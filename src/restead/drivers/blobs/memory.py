@@ -45,8 +45,11 @@ class MemoryBlobs:
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         with self._lock:
-            shown = self._sizes() if self._listed is None else dict(self._listed)
-        yield from ((name, size) for name, size in shown.items() if name.startswith(prefix))
+            if self._listed is None:
+                shown = [(name, len(data)) for name, data in self._objects.items() if name.startswith(prefix)]
+            else:
+                shown = [(name, size) for name, size in self._listed.items() if name.startswith(prefix)]
+        yield from shown
 
     def delete(self, name: str) -> None:
         with self._lock:
