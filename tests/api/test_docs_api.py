@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.api.front import Front
 
-from restead.api import backups, checkpoints, restores
+from restead.api import backups, checkpoints, operations, restores
 from restead.api.openapi import MEANING
 from restead.api.requests import RestoreParameters
 from restead.domain.caller import Action, Role
@@ -41,11 +41,13 @@ def test_every_action_role_and_extension_is_in_the_page() -> None:
 
 def test_every_filter_and_sort_key_is_in_the_page(shared_front: Front) -> None:
     table = _PAGE.split("## Lists")[1].split("\n## ")[0]
-    for path, operations in shared_front.contract.document["paths"].items():
-        for parameter in operations.get("get", {}).get("parameters", []):
+    for path, methods in shared_front.contract.document["paths"].items():
+        for parameter in methods.get("get", {}).get("parameters", []):
             if parameter["in"] == "query":
                 assert f"`{parameter['name']}`" in table, f"{path}: {parameter['name']}"
-    for noun, name in ((backups, "backups"), (checkpoints, "records"), (restores, "restores")):
+    for noun, name in (
+        (backups, "backups"), (checkpoints, "records"), (restores, "restores"), (operations, "operation log"),
+    ):  # fmt: skip
         row = re.search(rf"^\| {name} \|.*\| (.+) \|$", table, re.MULTILINE)
         assert row is not None
         assert tuple(re.findall(r"`(\w+)`", row[1])) == noun.SORT_KEYS

@@ -1,7 +1,6 @@
 """The document says what is served, with schemas that the published examples fit."""
 
 import json
-from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -10,10 +9,10 @@ from jsonschema import Draft202012Validator
 from tests.api.front import Front
 
 from restead.api.errors import STATUS
-from restead.api.openapi import MEANING
+from restead.api.openapi import MEANING, read_examples
 from restead.domain.errors import Code
 
-EXAMPLES = json.loads(files("restead.api").joinpath("examples.json").read_text("utf-8"))
+EXAMPLES = read_examples()
 
 
 def _operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -31,7 +30,7 @@ def test_every_route_is_in_the_document_under_a_name_of_its_own(shared_front: Fr
     }
     documented = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
     assert documented == served
-    assert len(_operations(document)) == len(documented) == 22
+    assert len(_operations(document)) == len(documented) == 25
 
 
 def test_every_schema_is_one_and_every_reference_leads_somewhere(shared_front: Front) -> None:

@@ -9,6 +9,7 @@ from restead.api import (
     backups,
     capabilities,
     checkpoints,
+    operations,
     pages,
     quotas,
     restore_actions,
@@ -60,7 +61,7 @@ def create_api(
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        status, pages,
+        status, operations, pages,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)

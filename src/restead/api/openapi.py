@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document: what each route says about itself, put together into one page.
 
 Schemas come from the shapes of requests and the typed dictionaries that the views return, so that the
-document and the code cannot disagree; examples stand in `examples.json` under their operation's id.
+document and the code cannot disagree; examples stand in `examples*.json` under their operation's id.
 """
 
 import json
@@ -165,6 +165,14 @@ def _schema(shape: type, mode: Any) -> Part:
     return {**references["it", mode], "$defs": definitions.get("$defs", {})}
 
 
+def read_examples() -> Part:
+    """Return the published requests and answers, by operation."""
+    found: Part = {}
+    for name in ("examples.json", "examples_regular.json"):
+        found |= json.loads(files("restead.api").joinpath(name).read_text("utf-8"))
+    return found
+
+
 def document(app: FastAPI) -> Part:
     """Return the whole document."""
     page = get_openapi(
@@ -177,7 +185,7 @@ def document(app: FastAPI) -> Part:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     schemas: Part = {}
-    examples = json.loads(files("restead.api").joinpath("examples.json").read_text("utf-8"))
+    examples = read_examples()
     for operations in page["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # FastAPI's own; what is not valid is 400 here

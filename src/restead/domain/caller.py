@@ -31,6 +31,9 @@ class Action(StrEnum):
     RESTORES_UNDO = "csbs:restores:undo"
     RESTORES_THROTTLE = "csbs:restores:throttle"  # our extension: see docs/api.md
     QUOTAS_GET = "csbs:quotas:get"
+    TASKS_LIST = "csbs:tasks:list"
+    TASKS_GET = "csbs:tasks:get"
+    TASKS_DELETE = "csbs:tasks:delete"
     SERVERS_LIST = "csbs:servers:list"  # our extension: see docs/api.md
 
 
@@ -38,7 +41,7 @@ OTHER_PROJECTS = "other_projects"
 """Stands among a role's actions if it reaches every project."""
 
 _READING = frozenset({Action.BACKUPS_LIST, Action.BACKUPS_GET, Action.RESTORES_LIST, Action.RESTORES_GET,
-                      Action.QUOTAS_GET, Action.SERVERS_LIST})  # fmt: skip
+                      Action.QUOTAS_GET, Action.SERVERS_LIST, Action.TASKS_LIST, Action.TASKS_GET})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

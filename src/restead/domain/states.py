@@ -50,6 +50,17 @@ class VolumeOutcome(StrEnum):
     DAMAGED = "damaged"
 
 
+class OperationState(StrEnum):
+    """What has become of an entry of the operation log (CSBS, section 13)."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # it never began; the reason says why
+    TIMEOUT = "timeout"  # a published word that is never sent: what takes too long here fails
+
+
 class Event(StrEnum):
     """What moves a state."""
 
@@ -71,9 +82,11 @@ class Event(StrEnum):
     END = "end"
     LOST = "lost"  # the repository does not hold it any more: an older one was put in its place
     FOUND = "found"  # the repository holds it, after all
+    DONE = "done"
+    SKIP = "skip"
 
 
-_B, _R, _V, _E, _P = BackupState, RestoreState, VolumeOutcome, Event, RestorePhase
+_B, _R, _V, _E, _P, _O = BackupState, RestoreState, VolumeOutcome, Event, RestorePhase, OperationState
 
 BACKUP: dict[tuple[BackupState, Event], BackupState] = {
     (_B.PROTECTING, _E.PROTECTED): _B.AVAILABLE,
@@ -130,6 +143,14 @@ VOLUME: dict[tuple[VolumeOutcome, Event], VolumeOutcome] = {
     (_V.RESTORING, _E.FAILED): _V.DAMAGED,
     (_V.RESTORING, _E.PUT_BACK): _V.PUT_BACK,
     (_V.RESTORED, _E.PUT_BACK): _V.PUT_BACK,
+}
+
+OPERATION: dict[tuple[OperationState, Event], OperationState] = {
+    (_O.WAITING, _E.BEGIN): _O.RUNNING,
+    (_O.RUNNING, _E.BEGIN): _O.RUNNING,  # taken up again after a crash
+    (_O.RUNNING, _E.DONE): _O.SUCCESS,
+    (_O.RUNNING, _E.FAILED): _O.FAILED,
+    (_O.WAITING, _E.SKIP): _O.SKIPPED,
 }
 
 State = TypeVar("State", bound=StrEnum)

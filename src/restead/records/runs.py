@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from restead.domain.ids import ProjectId, RunId
 from restead.domain.run import Claim, RunKind, RunState
+from restead.records import operations
 from restead.records.database import Transaction
 from restead.records.tables import runs, steps
 
@@ -47,6 +48,7 @@ def enqueue(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id:
             until=None,
         )
     )
+    operations.opened(tx, id, kind, subject, project_id)
 
 
 def claim(tx: Transaction, owner: str, lease: timedelta) -> Claim | None:
@@ -68,6 +70,7 @@ def claim(tx: Transaction, owner: str, lease: timedelta) -> Claim | None:
     deaths = row.deaths + (row.state == RunState.RUNNING)
     values = {"state": RunState.RUNNING, "owner": owner, "lease": number, "until": tx.now + lease, "deaths": deaths}
     tx.connection.execute(runs.update().where(runs.c.id == row.id).values(**values, updated_at=tx.now))
+    operations.begun(tx, row.id)
     return Claim(row.id, RunKind(row.kind), row.subject, row.project_id, number, deaths)
 
 

@@ -168,6 +168,23 @@ runs = sa.Table(
     sa.Index(None, "project_id", "kind", "state"),
 )  # fmt: skip
 
+operations = sa.Table(
+    "operations", metadata,
+    _id(), _text("project_id"), _text("kind"), _text("state"), _time("created_at"), _time("updated_at"),
+    _time("started_at", null=True), _time("ended_at", null=True), _text("checkpoint_id", null=True),
+    _text("plan_id", null=True), _text("restore_id", null=True), _text("scheduled_operation_id", null=True),
+    _text("server_id"), _text("server_key"), _text("server_name"), _text("backup_id"), _text("backup_name"),
+    _flag("incremental"), _text("request_id"),
+    _text("failure_code", null=True), _text("failure_message", null=True),
+    sa.Index(None, "project_id", "created_at", "id"),
+    sa.Index(None, "project_id", "updated_at", "id"),
+    sa.Index(None, "project_id", "state", "created_at"),
+    sa.Index(None, "project_id", "server_key", "created_at"),
+    sa.Index(None, "checkpoint_id"),
+    sa.Index(None, "plan_id", "created_at"),
+    sa.Index(None, "restore_id"),
+)  # fmt: skip
+
 steps = sa.Table(
     "steps", metadata,
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id"), primary_key=True),

@@ -16,6 +16,7 @@ from restead.service.backups import Backups
 from restead.service.capabilities import Capabilities, Target
 from restead.service.checkpoints import Checkpoints
 from restead.service.doors import Doors, Rules
+from restead.service.operations import Operations
 from restead.service.quotas import Quotas
 from restead.service.restores import Restores
 from restead.service.servers import Servers
@@ -54,4 +55,5 @@ class Service:
         self.capabilities = Capabilities(doors)
         self.quotas = Quotas(doors)
         self.servers = Servers(doors)
+        self.operations = Operations(doors)
         self.verifications = Verifications(doors)

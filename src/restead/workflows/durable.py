@@ -20,7 +20,7 @@ from restead.domain.backup import Failure
 from restead.domain.errors import Code, ResteadError, Unavailable
 from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
-from restead.records import LeaseLost, Records, RecordsUnavailable, events, runs
+from restead.records import LeaseLost, Records, RecordsUnavailable, events, operations, runs
 from restead.workflows.run import Interrupted, LeasedRun
 from restead.workflows.story import Ending, Story
 
@@ -165,6 +165,7 @@ class Engine:
         with self._records.begin() as tx:
             runs.finish(tx, run.claim)
             numbers = ending(tx) or {}
+            operations.settled(tx, run.id)
             events.add(tx, run.id, Told.END, run.subject, **numbers)
         log.info("run ended", **numbers)
 
