@@ -14,7 +14,9 @@ _EXAMPLES = 15  # generated requests for each operation, besides those that cove
 
 # What a schema cannot say: an entry that must exist, members that must differ, what is not supported yet.
 _BEYOND_SCHEMAS = ("marker: ", "volumes: ", "protect.tags: key ", "exclude_volumes", "not supported yet",
-                   "hold.until: ")  # fmt: skip
+                   "hold.until: ", "trigger.properties.pattern: ", "operation_definition.timezone: ",
+                   "policy.resources: ", "policy.tags: ", "policy.selection", "scheduled_operations[0].id: ",
+                   "resources: ")  # fmt: skip
 
 
 def _times() -> st.SearchStrategy[str]:

@@ -11,6 +11,7 @@ from restead.api import (
     checkpoints,
     operations,
     pages,
+    policies,
     quotas,
     restore_actions,
     restore_events,
@@ -61,7 +62,7 @@ def create_api(
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        status, operations, pages,
+        status, operations, policies, pages,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)

@@ -186,12 +186,13 @@ def view(checkpoint: Checkpoint) -> CheckpointView:
         "protection_plan": {
             "id": checkpoint.plan_id,
             "name": checkpoint.plan_name,
-            "resources": [_resource(server) for server in checkpoint.servers],
+            "resources": [resource_view(server) for server in checkpoint.servers],
         },
         "extra_info": checkpoint.extra_info,
     }
 
 
-def _resource(server: ProtectedServer) -> ResourceView:
+def resource_view(server: ProtectedServer) -> ResourceView:
+    """Return a server as plans and policies name it."""
     excluded: dict[str, list[str]] = {"exclude_volumes": list(server.excluded)} if server.excluded else {}
     return {"id": server.id, "type": SERVER_TYPE, "name": server.name, "extra_info": excluded}

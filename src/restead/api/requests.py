@@ -251,16 +251,17 @@ def backup_request(server_id: str, body: bytes) -> BackupRequest:
         description=protect.description or "",
         full=protect.incremental is False,
         consistency=protect.consistency or "best",
-        tags=_tags(protect.tags or []),
+        tags=tags_of(protect.tags or [], "protect.tags"),
         excluded=tuple(VolumeId(id) for id in dict.fromkeys(excluded)),
     )
 
 
-def _tags(shapes: list[TagShape]) -> tuple[Tag, ...]:
+def tags_of(shapes: list[TagShape], where: str) -> tuple[Tag, ...]:
+    """Return the tags that were sent as *where*.  Raises InvalidRequest if a key appears twice."""
     keys = [shape.key for shape in shapes]
     for key in keys:
         if keys.count(key) > 1:
-            raise InvalidRequest(f"protect.tags: key {key} appears {keys.count(key)} times, it may appear once")
+            raise InvalidRequest(f"{where}: key {key} appears {keys.count(key)} times, it may appear once")
     return tuple(Tag(shape.key, shape.value) for shape in shapes)
 
 

@@ -16,6 +16,7 @@ from restead.cli.doors import Doors, House, NewServer
 from restead.cli.importing import import_
 from restead.cli.keys import keys
 from restead.cli.log import log
+from restead.cli.policies import policies
 from restead.cli.protect import protect
 from restead.cli.recover import recover
 from restead.cli.repository import repository
@@ -51,7 +52,7 @@ def command_line() -> typer.Typer:
     }  # fmt: skip
     for name, verb in verbs.items():
         line.command(name, epilog=EXIT_CODES)(verb)
-    for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository, log):
+    for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository, policies, log):
         line.add_typer(nouns)
     return line
 

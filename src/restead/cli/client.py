@@ -76,6 +76,9 @@ class Client:
     def post(self, path: str, body: Json) -> Json:
         return self._answer("POST", f"/v1/{self.address.project}{path}", json=body)
 
+    def put(self, path: str, body: Json) -> Json:
+        return self._answer("PUT", f"/v1/{self.address.project}{path}", json=body)
+
     def delete(self, path: str, **query: str) -> Json:
         return self._answer("DELETE", f"/v1/{self.address.project}{path}", params=query)
 

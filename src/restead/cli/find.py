@@ -36,6 +36,20 @@ def backup(client: Client, name_or_id: str) -> Json:
     return named[0]
 
 
+def policy(client: Client, name_or_id: str) -> Json:
+    """Return the policy of that id, or of that name.  Raises NotFound."""
+    try:
+        found: Json = client.get(f"/policies/{segment(name_or_id)}")["policy"]
+    except NotFound:
+        pass
+    else:
+        return found
+    named: list[Json] = client.get("/policies", name=name_or_id)["policies"]
+    if not named:
+        raise NotFound(f"there is no policy with the id or name {name_or_id}")
+    return named[0]
+
+
 def checkpoint(client: Client, id: str) -> Json:
     """Return the checkpoint.  Raises NotFound."""
     found: Json = client.get(f"/providers/{PROVIDER}/checkpoints/{segment(id)}")["checkpoint"]

@@ -21,6 +21,7 @@ from restead.domain.ids import (
 )
 from restead.domain.server import Kind, Server, ServerStatus, Volume
 from restead.domain.states import BackupState
+from restead.domain.tag import Tag as Tag
 
 SERVER_TYPE = "OS::Nova::Server"
 VOLUME_TYPE = "OS::Cinder::Volume"
@@ -32,12 +33,6 @@ class Failure:
 
     code: Code
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    key: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +112,8 @@ class Backup:
     safety_of: RestoreId | None = None  # the restore before which it was made, to undo it
     held_until: datetime | None = None  # before then nobody can delete it
     guest_pause_us: int | None = None  # microseconds for which the guest stood still; None: it did not run
+    policy_id: str | None = None  # whose run made it
+    scheduled_at: datetime | None = None  # the time of its schedule; None: nobody's schedule made it
 
     @property
     def restorable(self) -> bool:

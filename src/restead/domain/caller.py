@@ -30,6 +30,11 @@ class Action(StrEnum):
     RESTORES_CANCEL = "csbs:restores:cancel"
     RESTORES_UNDO = "csbs:restores:undo"
     RESTORES_THROTTLE = "csbs:restores:throttle"  # our extension: see docs/api.md
+    POLICIES_CREATE = "csbs:policies:create"
+    POLICIES_LIST = "csbs:policies:list"
+    POLICIES_GET = "csbs:policies:get"
+    POLICIES_UPDATE = "csbs:policies:update"
+    POLICIES_DELETE = "csbs:policies:delete"
     QUOTAS_GET = "csbs:quotas:get"
     TASKS_LIST = "csbs:tasks:list"
     TASKS_GET = "csbs:tasks:get"
@@ -41,7 +46,8 @@ OTHER_PROJECTS = "other_projects"
 """Stands among a role's actions if it reaches every project."""
 
 _READING = frozenset({Action.BACKUPS_LIST, Action.BACKUPS_GET, Action.RESTORES_LIST, Action.RESTORES_GET,
-                      Action.QUOTAS_GET, Action.SERVERS_LIST, Action.TASKS_LIST, Action.TASKS_GET})  # fmt: skip
+                      Action.QUOTAS_GET, Action.SERVERS_LIST, Action.TASKS_LIST, Action.TASKS_GET,
+                      Action.POLICIES_LIST, Action.POLICIES_GET})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

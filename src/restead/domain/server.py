@@ -51,6 +51,8 @@ class Server:
     cpus: int = 0
     private_address: str = ""
     public_address: str = ""
+    host: str = ""  # the machine that its disks are read on; limits of runs at once count by it
+    tags: tuple[tuple[str, str], ...] = ()  # key and value, as its cloud knows them: policies select by them
     can_back_up_running: bool = False  # its driver can read a consistent moment while it runs
     can_stop: bool = False  # the service can stop it
     can_start: bool = False  # the service can start it

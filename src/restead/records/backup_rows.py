@@ -18,7 +18,7 @@ from restead.records.tables import volume_backups
 _SAME_COLUMNS = (
     "id", "checkpoint_id", "project_id", "name", "description", "created_at", "updated_at", "run_id", "full",
     "consistency_wanted", "protected_at", "finished_at", "consistency", "progress", "failed_operation", "auto_trigger",
-    "safety_of", "held_until", "guest_pause_us",
+    "safety_of", "held_until", "guest_pause_us", "policy_id", "scheduled_at",
 )  # fmt: skip
 _SAME_VOLUME_COLUMNS = (
     "id", "name", "volume_id", "volume_name", "size", "bootable", "incremental", "stored", "read", "bytes_per_second",

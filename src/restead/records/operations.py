@@ -48,6 +48,12 @@ def opened(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id: 
     add(tx, Operation(id, project_id, kind, OperationState.WAITING, tx.now, tx.now, **about, request_id=asked))
 
 
+def belong(tx: Transaction, id: RunId, scheduled_operation_id: str) -> None:
+    """Note which schedule started it."""
+    row = operations.update().where(operations.c.id == id)
+    tx.connection.execute(row.values(scheduled_operation_id=scheduled_operation_id))
+
+
 def begun(tx: Transaction, id: RunId) -> None:
     """Note that somebody works on it now."""
     began = sa.func.coalesce(operations.c.started_at, sa.literal(tx.now, operations.c.started_at.type))

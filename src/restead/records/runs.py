@@ -6,13 +6,14 @@ cannot write a row any more.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from restead.domain.ids import ProjectId, RunId
 from restead.domain.run import Claim, RunKind, RunState
+from restead.domain.server import Server
 from restead.records import operations
 from restead.records.database import Transaction
 from restead.records.tables import runs, steps
@@ -31,8 +32,14 @@ class Finished:
     result: Any  # JSON
 
 
-def enqueue(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id: ProjectId) -> None:
-    """Promise a run; in the same transaction as what it is about, so that neither exists without the other."""
+def enqueue(
+    tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id: ProjectId, *, server: Server | None = None,
+    not_after: datetime | None = None,
+) -> None:  # fmt: skip
+    """Promise a run; in the same transaction as what it is about, so that neither exists without the other.
+
+    *server*: whose disks it works on, None if on none.  *not_after*: when it is given up if it has not begun.
+    """
     tx.connection.execute(
         runs.insert().values(
             id=id,
@@ -46,6 +53,9 @@ def enqueue(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id:
             lease=0,
             deaths=0,
             until=None,
+            driver="" if server is None else str(server.description.get("driver", "")),
+            host="" if server is None else server.host,
+            not_after=not_after,
         )
     )
     operations.opened(tx, id, kind, subject, project_id)

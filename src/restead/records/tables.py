@@ -82,6 +82,7 @@ backups = sa.Table(
     _json("excluded"), _json("tags"), _number("progress"), _flag("auto_trigger"),
     _text("failed_operation"), _text("failure_code", null=True), _text("failure_message", null=True),
     _text("safety_of", null=True), _time("held_until", null=True), _bytes("guest_pause_us", null=True),
+    _text("policy_id", null=True), _time("scheduled_at", null=True),
     sa.Index(None, "safety_of"),
     sa.Index(None, "held_until"),
     sa.Index(None, "checkpoint_id"),
@@ -91,6 +92,7 @@ backups = sa.Table(
     sa.Index(None, "project_id", "name", "id"),
     sa.Index(None, "project_id", "state", "created_at"),
     sa.Index(None, "project_id", "server_key", "created_at"),
+    sa.Index(None, "policy_id", "scheduled_at"),
     # One backup of a server at a time, whatever the code above believes.
     sa.Index("uq_backups_under_way", "project_id", "server_key", unique=True,
              sqlite_where=sa.text("state = 'protecting'"), postgresql_where=sa.text("state = 'protecting'")),
@@ -164,8 +166,37 @@ runs = sa.Table(
     "runs", metadata,
     _id(), _text("kind"), _text("subject"), _text("project_id"), _text("state"), _time("created_at"),
     _time("updated_at"), _text("owner"), _number("lease"), _number("deaths"), _time("until", null=True),
+    _text("driver"), _text("host"), _time("not_after", null=True),
     sa.Index(None, "state", "created_at"),
     sa.Index(None, "project_id", "kind", "state"),
+)  # fmt: skip
+
+policies = sa.Table(
+    "policies", metadata,
+    _id(), _text("project_id"), _text("name"), _text("description"), _time("created_at"), _time("updated_at"),
+    _json("parameters"), _json("servers"), _json("selection"), _json("tags"), _text("operation_id"),
+    _text("operation_name"), _text("operation_description"), _flag("enabled"), _json("keep"), _text("trigger_id"),
+    _text("pattern"), _time("start_time"), _time("considered_until"), _time("retained_at", null=True),
+    sa.Index(None, "project_id", "created_at", "id"),
+    sa.Index("uq_policies_name", "project_id", "name", unique=True),
+    sa.Index(None, "enabled"),
+)  # fmt: skip
+
+policy_servers = sa.Table(
+    "policy_servers", metadata,
+    # One policy lists a server, whatever the code above believes.
+    sa.Column("project_id", sa.Text, primary_key=True),
+    sa.Column("server_key", sa.Text, primary_key=True),
+    _parent("policy_id", "policies.id"),
+    sa.Index(None, "policy_id"),
+)  # fmt: skip
+
+due_times = sa.Table(
+    "due_times", metadata,
+    # One time of a schedule is dealt with once, by whichever service is first.
+    sa.Column("policy_id", sa.Text, primary_key=True),
+    sa.Column("due_at", Time, primary_key=True),
+    _time("dealt_at"),
 )  # fmt: skip
 
 operations = sa.Table(

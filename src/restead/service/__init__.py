@@ -17,6 +17,7 @@ from restead.service.capabilities import Capabilities, Target
 from restead.service.checkpoints import Checkpoints
 from restead.service.doors import Doors, Rules
 from restead.service.operations import Operations
+from restead.service.policies import Policies
 from restead.service.quotas import Quotas
 from restead.service.restores import Restores
 from restead.service.servers import Servers
@@ -55,5 +56,6 @@ class Service:
         self.capabilities = Capabilities(doors)
         self.quotas = Quotas(doors)
         self.servers = Servers(doors)
+        self.policies = Policies(doors)
         self.operations = Operations(doors)
         self.verifications = Verifications(doors)

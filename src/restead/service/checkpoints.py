@@ -1,6 +1,5 @@
 """Checkpoints: a server protected now, and what came of it."""
 
-import secrets
 from collections.abc import Sequence
 
 from restead.domain.backup import (
@@ -9,7 +8,6 @@ from restead.domain.backup import (
     BackupRequest,
     Checkpoint,
     ProtectedServer,
-    VolumeBackup,
     plan_backup,
 )
 from restead.domain.caller import Action, Caller
@@ -18,12 +16,11 @@ from restead.domain.ids import (
     BackupId,
     CheckpointId,
     ProjectId,
-    RunId,
-    VolumeBackupId,
     new_id,
     same_id,
 )
 from restead.domain.listing import CheckpointFilter, Page, Window
+from restead.domain.promise import new_backup
 from restead.domain.quota import check_quotas
 from restead.domain.run import RunKind, Told
 from restead.domain.states import BackupState
@@ -53,10 +50,10 @@ class Checkpoints:
             number, stored = backups.usage(tx, project_id)
             check_quotas(self._doors.rules.quotas, backups=number, stored=stored)
             checkpoint = _checkpoint(tx, project_id, request, plan)
-            backup = _backup(tx, checkpoint, request, plan)
+            backup = new_backup(checkpoint, request, plan, tx.now)
             checkpoints.add(tx, checkpoint)
             backups.add(tx, backup)
-            runs.enqueue(tx, backup.run_id, RunKind.BACKUP, backup.id, project_id)
+            runs.enqueue(tx, backup.run_id, RunKind.BACKUP, backup.id, project_id, server=backup.server)
             events.add(tx, backup.run_id, Told.ACCEPTED, backup.id)
         self._doors.submit(backup.run_id)
         return checkpoint
@@ -104,39 +101,6 @@ def _checkpoint(tx: Transaction, project_id: ProjectId, request: BackupRequest, 
         plan_id=f"fake_{new_id()}",  # CSBS, section 2.1: what a manual backup has for a policy
         plan_name=f"server protect plan for {plan.server.id}",
         servers=(ProtectedServer(plan.server.id, plan.server.name, request.excluded),),
-    )
-
-
-def _backup(tx: Transaction, checkpoint: Checkpoint, request: BackupRequest, plan: BackupPlan) -> Backup:
-    name = request.name or f"manualbk_{secrets.token_hex(2)}"
-    volumes = tuple(
-        VolumeBackup(
-            id=VolumeBackupId(new_id()),
-            name=f"{name}_{volume.name}",
-            state=BackupState.PROTECTING,
-            volume_id=volume.id,
-            volume_name=volume.name,
-            size=volume.size,
-            bootable=volume.bootable,
-        )
-        for volume in plan.volumes
-    )
-    return Backup(
-        id=BackupId(new_id()),
-        checkpoint_id=checkpoint.id,
-        project_id=checkpoint.project_id,
-        name=name,
-        description=request.description,
-        state=BackupState.PROTECTING,
-        server=plan.server,
-        created_at=tx.now,
-        updated_at=tx.now,
-        run_id=RunId(new_id()),
-        volumes=volumes,
-        full=request.full,
-        consistency_wanted=request.consistency,
-        excluded=request.excluded,
-        tags=request.tags,
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from restead.domain.backup import Backup, BackupRules
 from restead.domain.errors import NotFound
 from restead.domain.ids import ProjectId, RunId, ServerId
+from restead.domain.policy import PolicyLimits
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import Comparison, RestorePlan, ZoneRule, any_zone
 from restead.domain.server import Server
@@ -22,6 +23,7 @@ class Rules:
     zones: ZoneRule = any_zone
     quotas: QuotaLimits = field(default_factory=QuotaLimits)
     restores_without_safety: bool = True  # whether callers may ask for them
+    policies: PolicyLimits = field(default_factory=PolicyLimits)
 
 
 @dataclass(frozen=True, slots=True)

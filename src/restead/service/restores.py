@@ -176,7 +176,7 @@ class Restores:
             restore = replace(_restore(tx, project_id, request, plan), undo_of=undo_of)
             backups.move(tx, backup.id, Event.RESTORE, lambda backup: replace(backup, progress=0))
             restores.add(tx, restore, plan)
-            runs.enqueue(tx, restore.run_id, RunKind.RESTORE, restore.id, project_id)
+            runs.enqueue(tx, restore.run_id, RunKind.RESTORE, restore.id, project_id, server=plan.server)
             events.add(tx, restore.run_id, Told.ACCEPTED, restore.id, total=restore.stats.total)
         self._doors.submit(restore.run_id)
         return restore

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "operations"
-down_revision = "holds"
+down_revision = "guest_pause"
 
 _TEXT = ("project_id", "kind", "state", "server_id", "server_key", "server_name", "backup_id", "backup_name",
          "request_id")  # fmt: skip
