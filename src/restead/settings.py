@@ -89,6 +89,17 @@ class Settings(BaseSettings):
     backup_threads: Threads = Field(3, description="Threads that read and seal one disk of a backup.")
     restore_threads: Threads = Field(4, description="Threads that fetch, prove and write one disk of a restore.")
     runs: Threads = Field(2, description="Backups, restores and deletions under way at one time; more wait.")
+    runs_per_driver: int = Field(
+        0, ge=0, le=1024, description="Backups under way at one time on disks of one driver; 0: no limit but `runs`."
+    )
+    runs_per_host: int = Field(
+        0, ge=0, le=1024, description="Backups under way at one time on disks of one host; 0: no limit but `runs`."
+    )
+    schedule_jitter: int = Field(
+        0, ge=0, le=1800, description="Seconds by which runs of policies may start after their time, to spread them."
+    )
+    policies: int = Field(32, ge=0, le=100_000, description="Policies a project may have.")
+    policy_servers: int = Field(64, ge=0, le=100_000, description="Servers that one policy may list.")
     direct_read: bool = Field(False, description="Read disks past the page cache where they allow it.")
     direct_write: bool = Field(True, description="Write disks past the page cache where they allow it.")
     stop_grace: Seconds = Field(

@@ -104,5 +104,5 @@ def _definition(new: NewServer) -> ServerDefinition:
     return ServerDefinition(
         name=new.name, project=ProjectId(new.project), id=ServerId(new.id), disks=disks, power=power,
         power_command=new.power_command, memory=new.memory, cpus=new.cpus, zone=new.zone, arch=new.arch,
-        addresses=tuple(new.addresses),
+        addresses=tuple(new.addresses), tags=tuple(new.tags),
     )  # fmt: skip

@@ -20,11 +20,12 @@ from restead.app.logs import set_up_logs
 from restead.app.opening import Opened, opened
 from restead.domain.backup import BackupRules
 from restead.domain.errors import Damaged
+from restead.domain.policy import PolicyLimits
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
 from restead.domain.verification import Depth
 from restead.drivers.blobs import OneWriter
-from restead.records import Records
+from restead.records import Records, RunLimits
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
@@ -35,6 +36,7 @@ from restead.workflows import (
     Engine,
     HoldKeeper,
     SafetyRetention,
+    Scheduler,
     stories,
 )
 from restead.workflows.holding import hold
@@ -49,6 +51,7 @@ _UNCONFIRMED = (
     "loses every backup: restead key export, then restead key confirm"
 )
 _COPY_EVERY = timedelta(seconds=3)  # a burst of changes becomes one copy
+_LOOK_EVERY = timedelta(seconds=10)  # at schedules
 
 
 def serve(settings: Settings) -> None:
@@ -66,9 +69,9 @@ def serve(settings: Settings) -> None:
         house.folder.announce(url)
         disagreement = _disagreement(house, repository)
         copies = CopyKeeper(house.records, repository, house.server_definitions)
-        with _engine(house, repository, copies) as engine:
+        rules = _rules(settings)
+        with _engine(house, repository, copies, rules) as engine:
             warnings = _warnings(repository.keyring, disagreement, house.records, copies.warnings)
-            rules = _rules(settings)
             api = create_api(
                 Service(
                     house.records, house.cloud, engine.submit, rules, Comparer(repository, house.cloud),
@@ -92,11 +95,12 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 
 
 @contextmanager
-def _engine(house: Opened, repository: Repository, copies: CopyKeeper) -> Iterator[Engine]:
+def _engine(house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
     told = stories(house.records, repository, house.cloud, house.cloud, grace=timedelta(seconds=settings.stop_grace))
-    engine = Engine(house.records, told, workers=settings.runs)
+    limits = RunLimits(settings.runs_per_driver, settings.runs_per_host)
+    engine = Engine(house.records, told, workers=settings.runs, limits=limits)
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
     if settings.collect_every:
         every = timedelta(hours=settings.collect_every)
@@ -106,6 +110,9 @@ def _engine(house: Opened, repository: Repository, copies: CopyKeeper) -> Iterat
         depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
         engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
     engine.do_regularly(HoldKeeper(house.records, repository), timedelta(minutes=1))
+    scheduler = Scheduler(house.records, house.cloud, engine.submit, rules.backup, rules.quotas,
+                          timedelta(seconds=settings.schedule_jitter))  # fmt: skip
+    engine.do_regularly(scheduler, _LOOK_EVERY)
     engine.do_regularly(copies, _COPY_EVERY)
     engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
     Comparer(repository, house.cloud).end_dead_sessions()
@@ -127,6 +134,7 @@ def _rules(settings: Settings) -> Rules:
         zones=any_zone if settings.restore_between_zones else lambda source, target: source == target,
         quotas=QuotaLimits(settings.quota_backups, settings.quota_capacity),
         restores_without_safety=settings.restores_without_safety,
+        policies=PolicyLimits(settings.policies, settings.policy_servers),
     )
 
 

@@ -36,6 +36,7 @@ class NewServer:
     zone: str = ""
     arch: str = "x86_64"
     addresses: Sequence[str] = ()
+    tags: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ def add(
     address: Annotated[
         list[str] | None, typer.Option(help="IP address: first the private, then the public one.", show_default=False)
     ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, for policies to select it by; repeatable.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Name a server and its disks, so that it can be backed up and restored; prints its id."""
@@ -53,6 +56,7 @@ def add(
         name=name, project=project, disks=disk, id=id, power=power,
         power_command=power_command and power_command.absolute(),
         memory=memory, cpus=cpus, zone=zone, arch=arch, addresses=address or (),
+        tags=[_tag(each) for each in tag or ()],
     )  # fmt: skip
     server = house.add_server(new)
     if json:
@@ -87,7 +91,7 @@ def show(house: House, server: _ServerName, project: _OfProject = None, json: Js
         [("id", found.id), ("name", found.name), ("project", found.project_id), ("status", found.status.value),
          ("zone", found.zone), ("architecture", found.architecture), ("address", found.private_address),
          ("public address", found.public_address), ("memory", f"{found.memory} MiB" if found.memory else ""),
-         ("processors", found.cpus or "")]
+         ("processors", found.cpus or ""), ("tags", " ".join(f"{key}={value}" for key, value in found.tags))]
     )  # fmt: skip
     print()
     rows = [(v.id, v.name, size(v.size), _marks(v.bootable, v.shared), v.location) for v in found.volumes]
@@ -139,9 +143,16 @@ def _plain(server: Server) -> dict[str, Any]:
         "id": server.id, "name": server.name, "project": server.project_id, "status": server.status.value,
         "zone": server.zone, "architecture": server.architecture, "memory": server.memory, "cpus": server.cpus,
         "private_address": server.private_address, "public_address": server.public_address,
-        "can_start": server.can_start, "can_stop": server.can_stop,
+        "can_start": server.can_start, "can_stop": server.can_stop, "tags": dict(server.tags),
         "volumes": [
             {"id": v.id, "name": v.name, "size": v.size, "bootable": v.bootable, "shared": v.shared, "path": v.location}
             for v in server.volumes
         ],
     }  # fmt: skip
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
+    return key, value

@@ -12,7 +12,16 @@ from the repository (`stock.py`).
 """
 
 from restead.records.database import Records, RecordsUnavailable, Transaction, utc_now
-from restead.records.runs import LeaseLost
+from restead.records.runs import LeaseLost, RunLimits
 from restead.records.tokens import TOKEN_PREFIX, Tokens
 
-__all__ = ["TOKEN_PREFIX", "LeaseLost", "Records", "RecordsUnavailable", "Tokens", "Transaction", "utc_now"]
+__all__ = [
+    "TOKEN_PREFIX",
+    "LeaseLost",
+    "Records",
+    "RecordsUnavailable",
+    "RunLimits",
+    "Tokens",
+    "Transaction",
+    "utc_now",
+]

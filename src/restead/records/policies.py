@@ -54,6 +54,12 @@ def policy(tx: Transaction, project_id: ProjectId, id: str) -> Policy:
     return policy_of(row)
 
 
+def find(tx: Transaction, id: str) -> Policy | None:
+    """Return the policy of that id, whatever its project; None if there is none.  It stays so until the end."""
+    row = tx.connection.execute(sa.select(policies).where(policies.c.id == id).with_for_update()).one_or_none()
+    return None if row is None else policy_of(row)
+
+
 def list_policies(tx: Transaction, project_id: ProjectId | None, name: str | None, window: Window) -> Page[Policy]:
     """Return a page of a project's policies, of all projects' if *project_id* is None."""
     where = [] if name is None else [policies.c.name == name]

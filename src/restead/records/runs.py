@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from restead.domain.ids import ProjectId, RunId
+from restead.domain.ids import BackupId, ProjectId, RunId
 from restead.domain.run import Claim, RunKind, RunState
 from restead.domain.server import Server
 from restead.records import operations
@@ -61,14 +61,22 @@ def enqueue(
     operations.opened(tx, id, kind, subject, project_id)
 
 
-def claim(tx: Transaction, owner: str, lease: timedelta) -> Claim | None:
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """How many runs may be under way at once on the disks of one driver, and of one host; 0: no limit."""
+
+    driver: int = 0
+    host: int = 0
+
+
+def claim(tx: Transaction, owner: str, lease: timedelta, limits: RunLimits = RunLimits()) -> Claim | None:
     """Take the next run that nobody works on, or whose owner's lease has run out; None if there is none.
 
     Restores first, since somebody waits for them; else in the order they were asked for.
     """
     query = (
         sa.select(runs)
-        .where(_free(tx), _below_limit())
+        .where(_free(tx), _below_limit(), *_below(limits))
         .order_by(runs.c.kind != RunKind.RESTORE, runs.c.created_at, runs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -130,6 +138,16 @@ def under_way(tx: Transaction, project_id: ProjectId | None = None) -> frozenset
     return frozenset(map(RunId, tx.connection.scalars(query)))
 
 
+def give_up_overdue(tx: Transaction) -> list[tuple[RunId, BackupId, datetime]]:
+    """End the runs that had to begin by now and did not; return each with its backup and when it had to."""
+    late = sa.and_(runs.c.state == RunState.WAITING, runs.c.lease == 0, runs.c.not_after <= tx.now)
+    query = sa.select(runs.c.id, runs.c.subject, runs.c.not_after).where(late).with_for_update(skip_locked=True)
+    found = [(RunId(row.id), BackupId(row.subject), row.not_after) for row in tx.connection.execute(query)]
+    for id, _, _ in found:
+        _set(tx, runs.c.id == id, RunState.DONE)
+    return found
+
+
 def finished(tx: Transaction, run_id: RunId, name: str) -> Finished | None:
     """Return the result of a finished step, None if it was never finished."""
     query = sa.select(steps.c.result).where(steps.c.run_id == run_id, steps.c.name == name)
@@ -145,7 +163,26 @@ def add_step(tx: Transaction, claim: Claim, name: str, result: Any) -> None:
 
 def _free(tx: Transaction) -> sa.ColumnElement[bool]:
     lost = sa.and_(runs.c.state == RunState.RUNNING, runs.c.until < tx.now)
-    return sa.or_(runs.c.state == RunState.WAITING, lost)
+    begun = runs.c.lease > 0
+    in_time = sa.or_(runs.c.not_after.is_(None), runs.c.not_after > tx.now, begun)
+    return sa.or_(sa.and_(runs.c.state == RunState.WAITING, in_time), lost)
+
+
+def _below(limits: RunLimits) -> list[sa.ColumnElement[bool]]:
+    """Where it is to be read and written there is room for one more; restores do not wait for room."""
+    other = runs.alias()
+    found: list[sa.ColumnElement[bool]] = []
+    for name, most in (("driver", limits.driver), ("host", limits.host)):
+        if most:
+            own, same = runs.c[name], other.c[name] == runs.c[name]
+            running = (
+                sa.select(sa.func.count())
+                .select_from(other)
+                .where(same, other.c.state == RunState.RUNNING, other.c.id != runs.c.id)
+                .scalar_subquery()
+            )
+            found.append(sa.or_(own == "", runs.c.kind == RunKind.RESTORE, running < most))
+    return found
 
 
 def _below_limit() -> sa.ColumnElement[bool]:

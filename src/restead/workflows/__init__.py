@@ -18,10 +18,11 @@ from restead.workflows.expire import DeleteStory
 from restead.workflows.holding import HoldKeeper
 from restead.workflows.restore import RestoreStory
 from restead.workflows.retention import SafetyRetention
+from restead.workflows.schedule import Scheduler
 from restead.workflows.service_copy import CopyKeeper
 from restead.workflows.story import Story
 
-__all__ = ["Collecting", "Comparer", "CopyKeeper", "Engine", "HoldKeeper", "SafetyRetention", "stories"]
+__all__ = ["Collecting", "Comparer", "CopyKeeper", "Engine", "HoldKeeper", "SafetyRetention", "Scheduler", "stories"]
 
 
 def stories(

@@ -20,7 +20,7 @@ from restead.domain.backup import Failure
 from restead.domain.errors import Code, ResteadError, Unavailable
 from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
-from restead.records import LeaseLost, Records, RecordsUnavailable, events, operations, runs
+from restead.records import LeaseLost, Records, RecordsUnavailable, RunLimits, events, operations, runs
 from restead.workflows.run import Interrupted, LeasedRun
 from restead.workflows.story import Ending, Story
 
@@ -44,8 +44,10 @@ class Engine:
         workers: int = 4,
         lease: timedelta = timedelta(seconds=60),
         pauses: Sequence[float] = (1.0, 5.0, 20.0),
+        limits: RunLimits = RunLimits(),
     ) -> None:
         """*pauses*: seconds to wait before each new try of a step that was Unavailable."""
+        self._limits = limits
         self._records = records
         self._stories = stories
         self._workers = workers
@@ -116,7 +118,7 @@ class Engine:
         if self._stopping.is_set():
             return False
         with self._records.begin() as tx:
-            claim = runs.claim(tx, self._owner, self._lease)
+            claim = runs.claim(tx, self._owner, self._lease, self._limits)
         if claim is None:
             return False
         with structlog.contextvars.bound_contextvars(run=claim.run_id, project=claim.project_id):

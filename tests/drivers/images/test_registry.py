@@ -290,3 +290,16 @@ def test_what_lies_in_the_data_folder_is_no_disk(tmp_path: Path) -> None:
     ):
         with pytest.raises(Unavailable, match="data folder"), opened:
             pass
+
+
+def test_tags_come_back_and_a_definition_without_them_is_read_by_an_older_restead(desk: Desk) -> None:
+    tagged = desk.registry.add(replace(desk.good, tags=(("tier", "web"), ("zone", ""))))
+    assert desk.registry.definition(tagged.id) == tagged
+    assert json.loads(desk.file_of(tagged.id).read_text())["tags"] == {"tier": "web", "zone": ""}
+    plain = desk.registry.add(replace(desk.good, name="web-2", disks=(DiskDefinition(disk_file(desk.folder, "b")),)))
+    assert "tags" not in json.loads(desk.file_of(plain.id).read_text())
+
+
+@pytest.mark.parametrize("tags", [(("", "x"),), (("a b", "x"),), (("a", "x" * 44),), (("a", "1"), ("a", "2"))])
+def test_tags_that_policies_could_not_name_are_refused(desk: Desk, tags: tuple[tuple[str, str], ...]) -> None:
+    assert "tag " in desk.refused(replace(desk.good, tags=tags))

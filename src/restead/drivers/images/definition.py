@@ -48,6 +48,7 @@ class ServerDefinition:
     zone: str = ""
     arch: str = "x86_64"
     addresses: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()  # key and value
 
     @property
     def boot_first(self) -> tuple[DiskDefinition, ...]:
@@ -76,6 +77,7 @@ def check(definition: ServerDefinition) -> None:
     _check_number(where, "number of cpus", definition.cpus, _MAX_CPUS)
     for address in definition.addresses:
         _check_address(where, address)
+    _check_tags(where, definition)
     _check_power(where, definition)
     _check_disks(where, definition)
 
@@ -108,6 +110,15 @@ def _check_power(where: str, definition: ServerDefinition) -> None:
         raise InvalidRequest(f"{where} has {len(definition.disks)} disks; power qemu serves at most {_MAX_QEMU_DISKS}")
     if not re.fullmatch(r"[a-z0-9_]{1,32}", definition.arch):
         raise InvalidRequest(f"{where} has architecture {definition.arch!r}, which is none")
+
+
+def _check_tags(where: str, definition: ServerDefinition) -> None:
+    keys = [key for key, _ in definition.tags]
+    for key, value in definition.tags:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,36}", key) or not re.fullmatch(r"[A-Za-z0-9_-]{0,43}", value):
+            raise InvalidRequest(f"{where}: tag {key}={value} is not 1 to 36 = 0 to 43 characters of A-Z a-z 0-9 _ -")
+        if keys.count(key) > 1:
+            raise InvalidRequest(f"{where}: tag {key} is given {keys.count(key)} times")
 
 
 def _check_id(where: str, what: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """The driver: servers and volumes as the rest of restead sees them."""
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -275,7 +276,7 @@ class ImagesDriver:
             status=ServerStatus.ERROR if missing else status, volumes=tuple(volumes), architecture=definition.arch,
             zone=definition.zone, memory=definition.memory, cpus=definition.cpus,
             private_address=_address(definition, private=True), public_address=_address(definition, private=False),
-            can_stop=can_switch, can_start=can_switch,
+            can_stop=can_switch, can_start=can_switch, host=os.uname().nodename, tags=definition.tags,
             can_back_up_running=definition.power is Power.QEMU and not any(disk.shared for disk in definition.disks),
             description={"driver": "images", "definition": to_json(definition)},
         )  # fmt: skip

@@ -21,6 +21,9 @@ def to_json(definition: ServerDefinition) -> dict[str, object]:
     plain["power_command"] = str(definition.power_command) if definition.power_command else None
     plain["power"] = definition.power.value
     plain["addresses"] = list(definition.addresses)
+    tags = plain.pop("tags")  # left out if there are none: an older restead reads it then
+    if tags:
+        plain["tags"] = dict(definition.tags)
     plain["disks"] = [{**asdict(disk), "path": str(disk.path)} for disk in definition.disks]
     return plain
 
@@ -48,14 +51,16 @@ def from_json(plain: object, source: str) -> ServerDefinition:
 
 def _server(members: Mapping[str, object], source: str) -> ServerDefinition:
     disks, addresses, command = members["disks"], members["addresses"], members["power_command"]
-    if not isinstance(disks, list) or not isinstance(addresses, list):
-        raise TypeError("disks and addresses must be lists")
+    tags = members.get("tags", {})
+    if not isinstance(disks, list) or not isinstance(addresses, list) or not isinstance(tags, dict):
+        raise TypeError("disks and addresses must be lists, tags an object")
     return ServerDefinition(
         name=_text(members, "name"), project=ProjectId(_text(members, "project")), id=ServerId(_text(members, "id")),
         disks=tuple(_disk(disk, source) for disk in disks), power=Power(_text(members, "power")),
         power_command=None if command is None else Path(_text(members, "power_command")),
         memory=_integer(members, "memory"), cpus=_integer(members, "cpus"), zone=_text(members, "zone"),
         arch=_text(members, "arch"), addresses=tuple(str(address) for address in addresses),
+        tags=tuple((str(key), str(value)) for key, value in tags.items()),
     )  # fmt: skip
 
 
