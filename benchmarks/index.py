@@ -46,11 +46,11 @@ def _entries(count: int) -> Iterator[bytes]:
 
 
 def build(folder: Path, chunks: int) -> None:
-    """Make the cache as merging leaves it: runs of which each is at least twice as long as the next."""
+    """Make the cache as merging leaves it at worst: each run is eight times as long as all shorter ones together."""
     folder.mkdir(parents=True)
     runs, left, number = [], chunks, 0
     while left:
-        count = left if left < RUN_ENTRIES else left * 2 // 3
+        count = left if left <= RUN_ENTRIES else left * 8 // 9
         path = folder / f"run-{number:032x}"
         # Every run spans all names: the i-th takes every name of its own made-up set.
         runs.append([path.name, write_run(path, _entries(count))])

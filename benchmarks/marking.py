@@ -4,7 +4,6 @@ A made-up index of so many chunks, of which every second one is needed.  Walking
 """
 
 import argparse
-import heapq
 import resource
 import struct
 import time
@@ -50,7 +49,7 @@ def main() -> None:
                 last = min(first + 2 * _PAGE, count)
                 spread.add(b"".join(_name(number, count) for number in range(first, last, 2)))
             spent = time.process_time() - begun
-            found = Weighing(frozenset(), lambda _: True).run(spread, heapq.merge(run.records()), lambda: None)
+            found = Weighing(frozenset(), lambda _: True).run(spread, run.records(), lambda: None)
         total = time.process_time() - begun
     print(f"{count} chunks in {len(found.total)} packs: names spread in {spent:.1f} s, all in {total:.1f} s of CPU; "
           f"peak memory {_peak()} MiB, {before} before")  # fmt: skip

@@ -5,24 +5,27 @@ whoever changes it holds the folder's lock, across processes.  Runs are never ch
 """
 
 import fcntl
-import heapq
 import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
 from restead.domain.errors import Unavailable
 from restead.repository.pack import Place
-from restead.repository.runs import BrokenRun, Hint, Run, write_run
+from restead.repository.runs import BrokenRun, Hint, Run, keys_of, merged, write_run
 
 Result = TypeVar("Result")
 _STATE = "state.json"
 _TRIES = 20
 _ENOUGH = 1 << 15  # entries, 3 MB, that are worth a run of their own
+_RATIO = 8  # a run is at least so many times as long as all shorter ones together
+_TOGETHER = 4_096  # names that are looked up in one pass: what it costs in memory
+_SMALL = 65_536  # entries up to which runs become one whatever their lengths: every look-up asks each run
 
 
 class IndexCache:
@@ -39,13 +42,21 @@ class IndexCache:
         return [place for run in reversed(self._runs) for place in run.find(name)]
 
     def find_many(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, Place]]:
-        """Yield all places known for the sorted *names*, newest run first.  Raises BrokenRun."""
-        for run in reversed(self._runs):
-            yield from run.find_many(names)
+        """Yield the places of the sorted *names* that one run knows, the longest that knows any.  Raises BrokenRun."""
+        for start in range(0, len(names), _TOGETHER):
+            left = names[start : start + _TOGETHER]
+            keys = keys_of(left)
+            for run in self._runs:
+                found = run.find_many(left, keys)
+                yield from found
+                if found:
+                    known = {name for name, _ in found}
+                    left = [name for name in left if name not in known]
+                    keys = keys_of(left)
 
     def records(self) -> Iterator[bytes]:
         """Yield all entries, encoded, sorted by name.  Raises BrokenRun."""
-        return heapq.merge(*(run.records() for run in self._runs))
+        return chain.from_iterable(merged(run.lists() for run in self._runs))
 
     @property
     def entries(self) -> int:
@@ -147,12 +158,11 @@ class IndexCache:
         runs = list(self._runs)
         if records:
             runs.append(self._new_run(records))
-        dropped: list[Run] = []
-        # Each entry is copied at most once for every doubling; the number of runs stays a logarithm.
-        while len(runs) > 1 and runs[-2].count < 2 * runs[-1].count:
-            pair = runs[-2:]
-            runs[-2:] = [self._new_run(heapq.merge(*(run.records() for run in pair)))]
-            dropped += pair
+        dropped = runs[_worth_merging([run.count for run in runs]) :]
+        if len(dropped) > 1:
+            runs[-len(dropped) :] = [self._new_run(chain.from_iterable(merged(run.lists() for run in dropped)))]
+        else:
+            dropped = []
         self._save(runs, self._held | names)
         for run in dropped:
             run.path.unlink(missing_ok=True)
@@ -178,3 +188,13 @@ class IndexCache:
         fresh.write_text(json.dumps(state))
         fresh.replace(self._folder / _STATE)
         self._runs, self._held = tuple(runs), held
+
+
+def _worth_merging(counts: Sequence[int]) -> int:
+    """Return from which run on all should become one, so that few are left and each is copied a few times only."""
+    start, behind = len(counts), 0
+    for at in range(len(counts) - 1, -1, -1):
+        if counts[at] < _RATIO * behind or behind + counts[at] <= _SMALL:
+            start = at
+        behind += counts[at]
+    return start
