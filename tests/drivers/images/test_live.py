@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.drivers.images.test_qemu import pid_of, socket_of
 
 from restead.domain.errors import Unavailable
 from restead.domain.server import Server, ServerStatus
+from restead.drivers.images import ImagesDriver
 from restead.drivers.images.left_over import LeftOver, noting
 from restead.drivers.images.qmp import converse, talking
 from restead.ports import Moment
@@ -167,12 +169,12 @@ def test_a_killed_qemu_is_said_and_its_server_starts_again(machines: ImagesCloud
 
 
 def test_a_qemu_that_does_not_answer_fails_the_backup_and_is_cleaned_up_later(
-    machines: ImagesCloud, runtime: Path, monkeypatch: pytest.MonkeyPatch
+    machines: ImagesCloud, runtime: Path
 ) -> None:
     server = running(machines, "W")
-    monkeypatch.setattr("restead.drivers.images.live._LIMIT", 1.0)
-    pid = pid_of(machines, server)
-    with pytest.raises(Unavailable, match="no answer within 1 s"), moment_of(machines, server):
+    hasty = ImagesDriver(machines.folder / "data", runtime, replace(machines.options, answer_limit=1.0))
+    pid, ids = pid_of(machines, server), [volume.id for volume in server.volumes]
+    with pytest.raises(Unavailable, match="no answer within 1 s"), hasty.open_moment(PROJECT, server.id, ids):
         os.kill(pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
     machines.driver.clean_up(go_on)

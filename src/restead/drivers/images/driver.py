@@ -41,6 +41,7 @@ class ImagesOptions:
     accel: Accel = Accel.AUTO  # how QEMU runs servers
     qemu: str = "qemu-system-x86_64"  # program that runs servers with power qemu
     qemu_nbd: str = "qemu-nbd"  # program that reads and writes qcow2 disks
+    answer_limit: float = 30.0  # seconds in which a QEMU has to answer while its server is backed up
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class ImagesDriver:
         accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
         self._gateway = Gateway(options.qemu_nbd, runtime)
         self._qemu = QemuSwitch(runtime, self._registry, accelerator)
-        self._live = LiveMoments(self._qemu, self._registry, folder / "scratch")
+        self._live = LiveMoments(self._qemu, self._registry, folder / "scratch", options.answer_limit)
         self._switches: dict[Power, PowerSwitch] = {
             Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch(), Power.QEMU: self._qemu,
         }  # fmt: skip

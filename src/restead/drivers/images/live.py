@@ -29,8 +29,6 @@ from restead.drivers.images.registry import Registry
 from restead.drivers.nbd import NbdClient
 from restead.ports import BlockSource, Consistency
 
-_LIMIT = 30.0  # seconds for one answer of QEMU; it takes milliseconds unless the machine is overloaded
-
 
 @dataclass(frozen=True, slots=True)
 class LiveMoment:
@@ -43,12 +41,17 @@ class LiveMoment:
 
 
 class LiveMoments:
-    """Opens moments of running servers.  *scratch*: the folder for what guests overwrite meanwhile."""
+    """Opens moments of running servers.
 
-    def __init__(self, switch: QemuSwitch, registry: Registry, scratch: Path) -> None:
+    *scratch*: the folder for what guests overwrite meanwhile; *limit*: seconds for one answer of QEMU, which takes
+    milliseconds unless the machine is overloaded.
+    """
+
+    def __init__(self, switch: QemuSwitch, registry: Registry, scratch: Path, limit: float) -> None:
         self._switch = switch
         self._registry = registry
         self._scratch = scratch
+        self._limit = limit
 
     @contextmanager
     def opened(
@@ -181,7 +184,7 @@ class LiveMoments:
     def _talking(self, definition: ServerDefinition, places: Places) -> Iterator[tuple[Monitor, int]]:
         """Talk to the server's QEMU; its refusals and its silence become Unavailable."""
         try:
-            with find(places.pidfile) as process, talking(places.socket, definition.id, _LIMIT) as monitor:
+            with find(places.pidfile) as process, talking(places.socket, definition.id, self._limit) as monitor:
                 if process is None:
                     raise NoAnswer("it has ended")
                 yield monitor, process.pid
