@@ -172,6 +172,8 @@ class LiveMoments:
                 except Unavailable:
                     if not process.ended_within(timedelta(seconds=1)):
                         raise
+        for path in self._scratch.glob(f"live-{canonical_id(definition.id)}-*"):  # killed before they lost their names
+            path.unlink(missing_ok=True)
         note.write(None)
 
     def _undo(self, monitor: Monitor, note: Note, pid: int) -> None:
