@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from benchmarks.over_s3 import STEPS
 from benchmarks.steps import Step
 from benchmarks.tools import version_of
@@ -12,6 +13,7 @@ from benchmarks.tools import version_of
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.long
 def test_every_tool_does_every_step_in_a_folder_and_in_a_bucket(tmp_path: Path) -> None:
     """Each place has a table with a row for each step; whoever restores other bytes ends the run with an error."""
     places = [tmp_path / name for name in ("memory", "target")]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restead.cli import House, run
@@ -25,10 +24,12 @@ class _Doors:
 
         serve(settings)
 
-    def scrub(self, folder: Path, rate: int, restart: bool, told: Callable[[int, int], None]) -> Iterator[Finding]:
-        from restead.app.scrubbing import scrub_folder
+    def scrub(
+        self, settings: "Settings", address: str, rate: int, restart: bool, told: Callable[[int, int], None]
+    ) -> Iterator[Finding]:
+        from restead.app.scrubbing import scrub_at
 
-        return scrub_folder(folder, rate, told, restart=restart)
+        return scrub_at(address, settings, rate, told, restart=restart)
 
     @contextmanager
     def recovery(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from restead.app.folder import DataFolder
 from restead.app.opening import Opened, opened
 from restead.app.stored import taken_over
-from restead.app.stores import folder_of, open_store
+from restead.app.stores import folder_of, open_store, open_to_look
 from restead.cli.doors import Recovery, RecoverySecret
 from restead.domain.errors import Damaged, InvalidRequest, NotFound
 from restead.domain.stock import Settled, Succession
@@ -53,15 +53,15 @@ def recovery(
         Damaged: it is, or it shows an older history than *at_least*.
     """
     folder = folder_of(address)
-    store = None if folder is not None and not folder.is_dir() else open_store(address, settings)
+    store = None if folder is not None and not folder.is_dir() else open_to_look(address, settings)
     if store is None or not any(store.list("keyring/")):  # a mistyped folder is not made
         raise NotFound(f"there is no repository in {address}")
-    keyring = Keyring.open(store, _opens(secret, settings))
+    Keyring.open(store, _opens(secret, settings))  # nothing is made for who cannot open it
     # What was named counts, not what the settings say: they may be those of the service that is lost.
     settings = settings.model_copy(update={"store": "" if folder is not None else address})
     _begin(settings)
     _link(settings, address)
-    _put_key(settings, keyring, secret)
+    _put_key(settings, address, secret)
     with opened(settings) as house:
         with house.folder.setting_up():
             house.folder.occupy("no address: it is restead recover")
@@ -120,11 +120,17 @@ def _link(settings: Settings, address: str) -> None:
     ours.symlink_to(there)
 
 
-def _put_key(settings: Settings, keyring: Keyring, secret: RecoverySecret) -> None:
+def _put_key(settings: Settings, address: str, secret: RecoverySecret) -> None:
     path = settings.data / "key"
     if path.exists():
         path.unlink()  # of a recovery that was interrupted: perhaps not a whole one
     if secret.key_file is not None:
         KeyFile.create(path, KeyFile.read(secret.key_file).secret)
     elif secret.recovery_key:
-        keyring.add_wrapping(KeyFile.create(path), label="made by restead recover")
+        keyring = Keyring.open(open_store(address, settings), _opens(secret, settings))
+        fresh = KeyFile.create(path)
+        try:
+            keyring.add_wrapping(fresh, label="made by restead recover")
+        except BaseException:
+            path.unlink()  # it opens nothing, and who makes the folder the writer comes before the next try
+            raise

@@ -1,31 +1,35 @@
-"""Scrubbing a repository's folder, or a copy of one, wherever it is: no key, no data folder, no service."""
+"""Scrubbing a repository, or a copy of one, wherever it is: no key, no data folder, no service."""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from restead.app.stores import folder_of, open_to_look, window_for
 from restead.domain.errors import NotFound
 from restead.domain.verification import Finding
-from restead.drivers.blobs import LocalBlobs
 from restead.repository import Journal, scrub
+from restead.settings import Settings
 from restead.workflows.verify import Pace
 
 
-def scrub_folder(
-    folder: Path, rate: int, told: Callable[[int, int], None], *, restart: bool
+def scrub_at(
+    address: str, settings: Settings, rate: int, told: Callable[[int, int], None], *, restart: bool
 ) -> Iterator[Finding]:
-    """Yield what is damaged in *folder*; what an interruption leaves is gone on with the next time.
+    """Yield what is damaged at *address*; what an interruption leaves is gone on with the next time.
 
     Raises:
-        NotFound: there is no repository in it.
+        NotFound: there is no repository.
+        Unavailable: the store does not answer.
     """
-    if not (folder / "keyring").is_dir():
-        raise NotFound(f"there is no repository in {folder}: it has no folder keyring")
-    journal = Journal(_state_file(folder), restart=restart)
+    store = open_to_look(address, settings)
+    if not any(store.list("keyring/")):
+        raise NotFound(f"there is no repository in {address}: nothing in it is called keyring/")
+    journal = Journal(_state_file(address, settings), restart=restart)
     try:
         spend = Pace(rate or None, lambda: None)
-        for error in scrub(LocalBlobs(folder, reads_only=True), spend=spend, journal=journal, told=told):
+        at_once = window_for(address, settings).ahead or 1
+        for error in scrub(store, spend=spend, journal=journal, told=told, at_once=at_once):
             yield Finding(error.message.split(maxsplit=1)[0].rstrip(":"), error.message)
     except BaseException:
         journal.keep()
@@ -33,6 +37,8 @@ def scrub_folder(
     journal.forget()
 
 
-def _state_file(folder: Path) -> Path:
+def _state_file(address: str, settings: Settings) -> Path:
+    folder = folder_of(address)
+    place = bytes(folder.resolve()) if folder else f"{settings.s3_endpoint} {address.rstrip('/')}".encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "restead" / f"scrub-{hashlib.sha256(bytes(folder.resolve())).hexdigest()[:16]}.json"
+    return cache / "restead" / f"scrub-{hashlib.sha256(place).hexdigest()[:16]}.json"

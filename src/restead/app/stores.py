@@ -27,6 +27,22 @@ def open_store(address: str, settings: Settings) -> BlobStore:
     folder = folder_of(address)
     if folder is not None:
         return LocalBlobs(folder)
+    store, place = _bucket(address, settings)
+    return OneWriter(store, place, _me(settings.data), settings.data / "writer.lock")
+
+
+def open_to_look(address: str, settings: Settings) -> BlobStore:
+    """Return the store at *address* for one who only reads: nothing is made there, nor in a data folder.
+
+    Raises:
+        InvalidRequest: as `open_store`.
+    """
+    folder = folder_of(address)
+    return LocalBlobs(folder, reads_only=True) if folder is not None else _bucket(address, settings)[0]
+
+
+def _bucket(address: str, settings: Settings) -> tuple[BlobStore, str]:
+    """Return the store, and its address as it is told to people."""
     found = _BUCKET.fullmatch(address)
     if found is None or ".." in address:
         raise InvalidRequest(f"{address} is no place for a repository: take a folder, or s3://BUCKET/PREFIX")
@@ -38,8 +54,7 @@ def open_store(address: str, settings: Settings) -> BlobStore:
         profile=settings.s3_profile, ca=settings.s3_ca, allow_http=settings.s3_allow_http,
         timeout=settings.s3_timeout, retries=settings.s3_retries,
     )  # fmt: skip
-    store = S3Blobs(service)
-    return OneWriter(store, service.address, _me(settings.data), settings.data / "writer.lock")
+    return S3Blobs(service), service.address
 
 
 def folder_of(address: str) -> Path | None:

@@ -293,9 +293,9 @@ class Doors(Protocol):
         ...
 
     def scrub(
-        self, folder: Path, rate: int, restart: bool, told: Callable[[int, int], None]
+        self, settings: "Settings", address: str, rate: int, restart: bool, told: Callable[[int, int], None]
     ) -> Iterator[Finding]:
-        """Hash every object in a repository's folder, without a key, and yield what is damaged."""
+        """Hash every object of the repository at *address*, without a key, and yield what is damaged."""
         ...
 
     def house(self, settings: "Settings", *, make: bool) -> AbstractContextManager[House]:

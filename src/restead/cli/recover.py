@@ -15,7 +15,9 @@ from restead.cli.wiring import ConfigOption, Exit, Json, doors_of, fail, say, se
 
 def recover(
     ctx: typer.Context,
-    repository: Annotated[str, typer.Option(help="Where the repository is: a folder.", metavar="ADDRESS")],
+    repository: Annotated[
+        str, typer.Option(help="Where the repository is: a folder, or s3://BUCKET/PREFIX.", metavar="ADDRESS")
+    ],
     data: Annotated[Path, typer.Option(help="New data folder, which is made.", metavar="DIR")],
     key_file: Annotated[
         Path | None, typer.Option(help="Key file that opens it; it is copied.", metavar="FILE", show_default=False)

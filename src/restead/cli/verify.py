@@ -1,7 +1,6 @@
 """`restead repository verify`, `scrub` and `damage`: whether what is stored is what was stored."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from restead.cli.doors import Doors, Stored
 from restead.cli.progress import Bar
 from restead.cli.restore_actions import bytes_per_second
 from restead.cli.show import count_of, print_json, size, when
-from restead.cli.wiring import Exit, Json, doors_of, fail, on_folder, say
+from restead.cli.wiring import ConfigOption, Exit, Json, doors_of, fail, on_folder, say, settings_of
 from restead.domain.verification import DamagedDisk, Depth, Finding, Verification, VerificationState
 
 _MOST_SHOWN = 20  # ranges of one disk; --json has them all
@@ -43,17 +42,22 @@ def verify(
 
 def scrub(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="A repository's folder, or a copy of one.", metavar="FOLDER")],
+    address: Annotated[
+        str, typer.Argument(help="A repository, or a copy of one: a folder, or s3://BUCKET/PREFIX.", metavar="ADDRESS")
+    ],
     rate: Rate = "none",
     restart: Restart = False,
+    config: ConfigOption = None,
     json: Json = False,
 ) -> None:
-    """Hash every bit of every object in a folder; needs no key. Exit code 1 if anything is damaged."""
+    """Hash every bit of every object of a repository; needs no key. Exit code 1 if anything is damaged."""
     doors: Doors = doors_of(ctx)
+    settings, limit = settings_of(config), bytes_per_second(rate)
     findings = []
     with Bar("scrubbing", as_json=json) as bar:
-        told = doors.scrub(folder, bytes_per_second(rate), restart, lambda done, total: bar.show(_percent(done, total)))
-        for finding in told:
+        for finding in doors.scrub(
+            settings, address, limit, restart, lambda done, total: bar.show(_percent(done, total))
+        ):
             findings.append(finding)
             _tell_finding(finding, json)
     if findings:

@@ -4,7 +4,9 @@ A pack's name is the digest of its bytes; every other object ends in one.  What 
 another sound object, only somebody with the key can see.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from blake3 import blake3
 
@@ -34,30 +36,55 @@ def scrub(
     spend: Spend = spend_freely,
     journal: Journal | None = None,
     told: Callable[[int, int], None] = tell_nobody,
+    at_once: int = 1,
 ) -> Iterator[Damaged]:
     """Yield what is wrong with the stored objects, one finding for each that is damaged.
 
     An object that is deleted meanwhile is no finding.  *journal*: what was looked at before an interruption is not
-    looked at again, but its findings are yielded again.  *told*: bytes that are done, and of all.
+    looked at again, but its findings are yielded again.  *told*: bytes that are done, and of all.  *at_once*: so many
+    objects are looked at at one time, each with a piece in memory.
     """
     journal = journal or Journal()
     yield from map(Damaged, journal.findings.values())
     sizes = sorted(store.list(""))  # some 200 bytes of memory for each object
     total = sum(size for _, size in sizes)
     done = sum(size for name, size in sizes if journal.has(name))
-    for name, size in sizes:
-        if journal.has(name):
-            continue
+    left = [(name, size) for name, size in sizes if not journal.has(name)]
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for (name, size), found in _looked_at(store, left, spend, pool, at_once):
+                if found is not None:
+                    journal.note(name, found.message)
+                    yield found
+                done += size
+                journal.done(name, size)
+                told(done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_Listed = tuple[str, int]  # name and bytes
+
+
+def _looked_at(
+    store: BlobStore, left: Sequence[_Listed], spend: Spend, pool: ThreadPoolExecutor, at_once: int
+) -> Iterator[tuple[_Listed, Damaged | None]]:
+    """Yield what is wrong with each object, in their order."""
+
+    def look(name: str, size: int) -> Damaged | None:
         try:
             scrub_object(store, name, size, spend)
         except NotFound:
-            pass
+            return None
         except Damaged as error:
-            journal.note(name, error.message)
-            yield error
-        done += size
-        journal.done(name, size)
-        told(done, total)
+            return error
+        return None
+
+    under_way = deque[Future[Damaged | None]]()
+    for at, each in enumerate(left):
+        while len(under_way) < min(at_once, len(left) - at):
+            under_way.append(pool.submit(look, *left[at + len(under_way)]))
+        yield each, under_way.popleft().result()
 
 
 def scrub_control(store: BlobStore, spend: Spend) -> Iterator[tuple[str, Damaged]]:
