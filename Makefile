@@ -79,4 +79,4 @@ fuzz: .venv/.dev
 	  tests/repository/test_salvage.py
 
 clean:
-	rm -rf .venv .venv-cinder .venv-judges .venv-keystone .venv-swift .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-cinder .venv-judges .venv-keystone .venv-swift .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
