@@ -44,10 +44,12 @@ SECRET = KeyFile(bytes(range(32)))
 class House:
     """Everything put together.  *folder* holds the records and the cache; it may be on any file system."""
 
-    def __init__(self, folder: Path, *, chunk_size: int = 4096, rules: Rules | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, chunk_size: int = 4096, rules: Rules | None = None, cloud: MemoryCloud | None = None
+    ) -> None:
         self.folder = folder
         self.store = MemoryBlobs()
-        self.cloud = MemoryCloud()
+        self.cloud = cloud or MemoryCloud()
         self.caller = Caller("u1", PROJECT, frozenset({Role.MEMBER}))
         self.admin = Caller("root", ProjectId("admin"), frozenset({Role.ADMIN}))
         self.reader = Caller("r1", PROJECT, frozenset({Role.READER}))

@@ -255,6 +255,15 @@ class Volumes(Protocol):
         ...
 
 
+@runtime_checkable
+class RetiresGenerations(Protocol):
+    """`Volumes` whose disks note where they are written, at some cost for each generation that is asked about."""
+
+    def retire(self, project_id: ProjectId, server_id: ServerId, kept: Mapping[VolumeId, str]) -> None:
+        """Stop noting what was written since any generation of these disks but the one kept."""
+        ...
+
+
 class Identity(Protocol):
     """Who stands behind a token."""
 

@@ -19,17 +19,26 @@ from restead.domain.known import KnownDisk
 from restead.domain.run import Told
 from restead.domain.server import Server
 from restead.domain.states import BackupState, Event
-from restead.ports import BlockSource, Consistency, Moment, PausesGuest, Servers, TracksChanges, Volumes
+from restead.ports import (
+    BlockSource,
+    Consistency,
+    Moment,
+    PausesGuest,
+    RetiresGenerations,
+    Servers,
+    TracksChanges,
+    Volumes,
+)
 from restead.records import Records, Transaction, backups, known
 from restead.records.encoding import plain
-from restead.repository import DiskDescription, Repository, Saved, Session
+from restead.repository import DiskDescription, Hint, Repository, Saved, Session
 from restead.workflows.meter import Meter, Reading, update
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
 Journal = dict[str, Any]
-"""JSON: taken_at, consistency, guest_pause_us, manifests; volumes: size, stored, incremental, bytes_per_second, root,
-generation."""
+"""JSON: taken_at, consistency, guest_pause_us, manifests; volumes: size, read, stored, incremental, bytes_per_second,
+root, generation."""
 
 
 class BackupStory:
@@ -54,6 +63,16 @@ class BackupStory:
         end_dead_sessions(self._records, self._repository, run.claim.run_id)
         return lambda tx: _available(tx, backup, saved)
 
+    def afterwards(self, run: DurableRun) -> None:
+        """Let the driver forget the generations that no backup needs any more: this one's is in the rows."""
+        if not isinstance(self._volumes, RetiresGenerations):
+            return
+        with self._records.read() as tx:
+            backup = backups.backup(tx, run.project_id, BackupId(run.subject))
+            rows = {volume.volume_id: known.known(tx, run.project_id, volume.volume_id) for volume in backup.volumes}
+        kept = {id: row.generation if row else "" for id, row in rows.items()}
+        self._volumes.retire(run.project_id, backup.server.id, kept)
+
     def failed(self, run: DurableRun, failure: Failure) -> Ending:
         end_dead_sessions(self._records, self._repository, run.claim.run_id)
         return lambda tx: _failed(tx, run, failure)
@@ -63,16 +82,17 @@ class BackupStory:
         if earlier is not None:
             return earlier
         self._check_server(backup)
-        parents = self._parents(backup)
+        parents, believed = self._parents(backup), self._known(backup)
         # What an earlier life has noted is kept from collection by being read, and taken over by the commit.
-        reads = [parent for parent in parents if parent is not None] + self._repository.partial(run.claim.run_id)
+        reads = [*filter(None, parents), *(one.manifest for one in believed if one)]
+        reads += self._repository.partial(run.claim.run_id)
         with self._repository.session(run.project_id, label=run.claim.run_id, reads=reads) as session:
             # The moment is closed before the commit: closing it is what proves that no disk changed meanwhile.
             ids = [volume.volume_id for volume in backup.volumes]
             with self._volumes.open_moment(run.project_id, backup.server.id, ids) as moment:
                 _check_consistency(backup, moment)
                 _tell_reading(run, backup, moment, parents)
-                roots, told = self._save_disks(run, backup, session, moment, parents)
+                roots, told = self._save_disks(run, backup, session, moment, parents, believed)
             # Journalled before the commit, under the session's number: a life that finds the commit finds this.
             run.step(f"saved/{session.number}", lambda: told)
             return {**told, "manifests": session.commit(roots)}
@@ -111,6 +131,20 @@ class BackupStory:
         sound = {entry.id for entry, found in self._repository.described(there) if not isinstance(found, Damaged)}
         return [parent if parent in sound else None for parent in parents]
 
+    def _known(self, backup: Backup) -> list[KnownDisk | None]:
+        """Return for each disk what it held at a moment that its driver may know the changes since."""
+        if backup.full:
+            return [None for _ in backup.volumes]
+        with self._records.read() as tx:
+            found = [known.known(tx, backup.project_id, volume.volume_id) for volume in backup.volumes]
+        there = {entry.id: entry for entry in self._repository.manifests(backup.project_id)}
+        entries = [there.get(one.manifest) if one else None for one in found]
+        same = [one if one and entry and entry.root.hex() == one.root else None
+                for one, entry in zip(found, entries, strict=True)]  # fmt: skip
+        described = self._repository.described([there[one.manifest] for one in same if one])
+        sound = {entry.id for entry, about in described if not isinstance(about, Damaged)}
+        return [one if one and one.manifest in sound else None for one in same]
+
     def _save_disks(
         self,
         run: DurableRun,
@@ -118,20 +152,24 @@ class BackupStory:
         session: Session,
         moment: Moment,
         parents: Sequence[ManifestId | None],
+        believed: Sequence[KnownDisk | None],
     ) -> tuple[list[Saved], Journal]:
         sources = [moment.sources[volume.volume_id] for volume in backup.volumes]
         generations = [_generation(source) for source in sources]  # before anything is read
         meter = Meter([source.size for source in sources], lambda reading: self._told(run, backup, reading))
         roots, volumes = [], []
         due = now_and_then(self._progress_every)
-        each = zip(backup.volumes, sources, parents, generations, strict=True)
-        for place, (volume, source, parent, generation) in enumerate(each):
+        each = zip(backup.volumes, sources, parents, believed, generations, strict=True)
+        for place, (volume, source, parent, held, generation) in enumerate(each):
             began = time.monotonic()
+            hint = _hint(source, held)
+            parent = hint.manifest if hint else parent
             saved = session.save(
                 source,
                 parent=parent,
                 description=description_of(backup, volume, moment, incremental=parent is not None),
                 label=volume.volume_id,
+                hint=hint,
                 progress=partial(update, meter, place),
                 check=run.check,
                 due=due,
@@ -141,6 +179,7 @@ class BackupStory:
             volumes.append(
                 {
                     "size": source.size,
+                    "read": saved.count.read if hint else source.size,
                     "stored": saved.count.stored,
                     "incremental": parent is not None,
                     "bytes_per_second": int(source.size / seconds),
@@ -232,6 +271,14 @@ def _names(backup: Backup, volume: VolumeBackup, *, incremental: bool) -> Journa
     }
 
 
+def _hint(source: BlockSource, held: KnownDisk | None) -> Hint | None:
+    """Return where the disk may hold something else than what is known of it; None: anywhere."""
+    if held is None or not isinstance(source, TracksChanges):
+        return None
+    changed = source.changed_since(held.generation)
+    return None if changed is None else Hint(held.manifest, changed, guaranteed=True)
+
+
 def _generation(source: BlockSource) -> str:
     return source.generation() if isinstance(source, TracksChanges) else ""
 
@@ -251,7 +298,7 @@ def with_saved(tx: Transaction, backup: Backup, saved: Journal) -> Backup:
             volume,
             manifest=ManifestId(manifest),
             size=told["size"],
-            read=told["size"],
+            read=told.get("read", told["size"]),
             stored=told["stored"],
             incremental=told["incremental"],
             bytes_per_second=told["bytes_per_second"],

@@ -22,7 +22,7 @@ from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
 from restead.records import LeaseLost, Records, RecordsUnavailable, RunLimits, events, operations, runs
 from restead.workflows.run import Interrupted, LeasedRun
-from restead.workflows.story import Ending, Story
+from restead.workflows.story import Ending, Story, TidiesUp
 
 log = structlog.get_logger()
 
@@ -145,6 +145,7 @@ class Engine:
         self._active.add(run)
         try:
             self._end(run, self._tell(story, run))
+            self._tidy_up(run, story)
         except Interrupted:
             self._give_back(run)
         except (LeaseLost, RecordsUnavailable) as error:
@@ -170,6 +171,14 @@ class Engine:
             operations.settled(tx, run.id)
             events.add(tx, run.id, Told.END, run.subject, **numbers)
         log.info("run ended", **numbers)
+
+    def _tidy_up(self, run: LeasedRun, story: Story) -> None:
+        if not isinstance(story, TidiesUp):
+            return
+        try:
+            story.afterwards(run)
+        except ResteadError as error:
+            log.warning("what a run would have put away stays", reason=error.message, detail=error.detail)
 
     def _end_failed(self, run: LeasedRun, ending: Ending | None) -> None:
         if ending is not None:

@@ -1,7 +1,7 @@
 """What a workflow is to the engine, and what a run is to a workflow."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from restead.domain.backup import Failure
 from restead.domain.ids import ProjectId
@@ -29,6 +29,15 @@ class DurableRun(Run, Protocol):
 
     def record(self, do: Callable[[Transaction], None]) -> None:
         """Do something in one transaction, if the run's lease is still its own.  Raises LeaseLost."""
+        ...
+
+
+@runtime_checkable
+class TidiesUp(Protocol):
+    """A story that has something to put away when its end is durable."""
+
+    def afterwards(self, run: DurableRun) -> None:
+        """Put it away; what fails here, or is never come to, does no harm.  Not for runs that failed."""
         ...
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +173,10 @@ def test_a_qemu_that_does_not_answer_fails_the_backup_and_is_cleaned_up_later(
     machines: ImagesCloud, runtime: Path
 ) -> None:
     server = running(machines, "W")
-    hasty = ImagesDriver(machines.folder / "data", runtime, replace(machines.options, answer_limit=1.0))
+    options = replace(machines.options, answer_limit=timedelta(seconds=1))
+    impatient = ImagesDriver(machines.folder / "data", runtime, options)
     pid, ids = pid_of(machines, server), [volume.id for volume in server.volumes]
-    with pytest.raises(Unavailable, match="no answer within 1 s"), hasty.open_moment(PROJECT, server.id, ids):
+    with pytest.raises(Unavailable, match="no answer within 1 s"), impatient.open_moment(PROJECT, server.id, ids):
         os.kill(pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
     machines.driver.clean_up(go_on)

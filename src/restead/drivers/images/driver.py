@@ -41,7 +41,7 @@ class ImagesOptions:
     accel: Accel = Accel.AUTO  # how QEMU runs servers
     qemu: str = "qemu-system-x86_64"  # program that runs servers with power qemu
     qemu_nbd: str = "qemu-nbd"  # program that reads and writes qcow2 disks
-    answer_limit: float = 30.0  # seconds in which a QEMU has to answer while its server is backed up
+    answer_limit: timedelta = timedelta(seconds=30)  # in which a QEMU that is backed up answers; it takes milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,12 @@ class ImagesDriver:
         with ExitStack() as opened:
             sources = {volume_id: opened.enter_context(self._source(disk)) for volume_id, disk in disks.items()}
             yield OfflineMoment(datetime.now(UTC), sources)
+
+    def retire(self, project_id: ProjectId, server_id: ServerId, kept: Mapping[VolumeId, str]) -> None:
+        """See `RetiresGenerations`; a stopped server's images are left as they are.  Raises NotFound, Unavailable."""
+        definition = self._definition(project_id, server_id)
+        if definition.power is Power.QEMU:
+            self._live.retire(definition, {_disk(definition, id): generation for id, generation in kept.items()})
 
     def clean_up(self, check: Callable[[], None]) -> None:
         """Undo, in all servers that run, what a killed service has left of live backups; *check* ends it by raising.

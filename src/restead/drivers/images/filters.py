@@ -9,7 +9,7 @@ The guest runs with or without it; if the scratch file is full or slow, the filt
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,10 @@ class Disk:
         return f"{PREFIX}{self.number}"
 
 
-def sizes(monitor: Monitor, numbers: Sequence[int]) -> dict[int, int]:
-    """Return for each of these disks how many bytes the guest sees.  Raises NoAnswer."""
+def disk_nodes(monitor: Monitor, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return what QEMU says of each of these disks.  Raises NoAnswer."""
     nodes = {node["node-name"]: node for node in monitor.ask("query-named-block-nodes", flat=True)}
-    return {number: int(nodes[f"disk{number}"]["image"]["virtual-size"]) for number in numbers}
+    return {number: nodes[f"disk{number}"] for number in numbers}
 
 
 def prepare(monitor: Monitor, disks: Sequence[Disk]) -> None:
@@ -67,14 +67,14 @@ def swap_in(disks: Sequence[Disk]) -> list[Command]:
     return [_drive(disk.number, disk.filter) for disk in disks]
 
 
-def export(monitor: Monitor, disks: Sequence[Disk], socket: Path, bitmaps: dict[int, list[str]]) -> None:
+def export(monitor: Monitor, disks: Sequence[Disk], socket: Path, bitmaps: Mapping[int, Sequence[str]]) -> None:
     """Serve what the disks held, and those bitmaps of each (by its number), to whoever connects to *socket*."""
     monitor.ask("nbd-server-start", addr={"type": "unix", "data": {"path": str(socket)}})
     for disk in disks:
         access = f"{PREFIX}access{disk.number}"
         monitor.ask("blockdev-add", driver="snapshot-access", node_name=access, file=disk.filter)
         monitor.ask("block-export-add", type="nbd", id=disk.export, name=disk.export, node_name=access, writable=False,
-                    bitmaps=[{"node": disk.node, "name": name} for name in bitmaps.get(disk.number, [])])
+                    bitmaps=[{"node": disk.node, "name": name} for name in bitmaps[disk.number]])
 
 
 def take_out(monitor: Monitor) -> bool:

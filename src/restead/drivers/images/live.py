@@ -7,7 +7,7 @@ has to be undone is noted before it is done; if we are killed, whoever opens the
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 from restead.domain.errors import Unavailable
 from restead.domain.ids import ServerId, VolumeId, canonical_id
 from restead.drivers.disks.definition import DiskDefinition
-from restead.drivers.images import filters
+from restead.drivers.images import bitmaps, filters
+from restead.drivers.images.bitmaps import Chain, chain_of
 from restead.drivers.images.commandline import Places
 from restead.drivers.images.definition import ServerDefinition
 from restead.drivers.images.filters import Disk
@@ -43,15 +44,14 @@ class LiveMoment:
 class LiveMoments:
     """Opens moments of running servers.
 
-    *scratch*: the folder for what guests overwrite meanwhile; *limit*: seconds for one answer of QEMU, which takes
-    milliseconds unless the machine is overloaded.
+    *scratch*: the folder for what guests overwrite meanwhile; *answer_limit*: how long one answer of QEMU may take.
     """
 
-    def __init__(self, switch: QemuSwitch, registry: Registry, scratch: Path, limit: float) -> None:
+    def __init__(self, switch: QemuSwitch, registry: Registry, scratch: Path, answer_limit: timedelta) -> None:
+        self._answer_limit = answer_limit.total_seconds()
         self._switch = switch
         self._registry = registry
         self._scratch = scratch
-        self._limit = limit
 
     @contextmanager
     def opened(
@@ -71,16 +71,21 @@ class LiveMoments:
             if note is None:
                 raise Unavailable(f"server {definition.id} is being backed up already")
             try:
-                at, pause = self._begin(definition, places, note, list(disks.values()))
-                with ExitStack() as connected:
-                    sources = {
-                        id: connected.enter_context(self._connected(definition, disk, places))
-                        for id, disk in disks.items()
-                    }
-                    yield LiveMoment(at, sources, Consistency.CRASH, pause)
+                begun = self._begin(definition, places, note, list(disks.values()))
             except BaseException:
                 with suppress(Unavailable):  # it stays noted; whoever has an error already is not told of another
                     self._end(definition, places, note)
+                raise
+            try:
+                with ExitStack() as connected:
+                    sources = {
+                        id: connected.enter_context(_source(definition, disk, places, begun.chains))
+                        for id, disk in disks.items()
+                    }
+                    yield LiveMoment(begun.at, sources, Consistency.CRASH, begun.pause)
+            except BaseException:
+                with suppress(Unavailable):
+                    self._end(definition, places, note, unwanted=begun.chains)
                 raise
             self._end(definition, places, note)
 
@@ -95,14 +100,34 @@ class LiveMoments:
             return
         with self._registry.held(definition.id), noting(places.live) as note:
             if note is not None and note.read() is not None:
-                self._undo_all(definition, places, note)
+                self._undo_all(definition, places, note, {})
+
+    def retire(self, definition: ServerDefinition, kept: Mapping[DiskDefinition, str]) -> None:
+        """Remove the bitmaps that tell what was written to these disks since any generation but the one kept.
+
+        While a moment is open, or QEMU does not run, all stay: the next time is soon enough.
+
+        Raises:
+            Unavailable: QEMU does not answer.
+        """
+        places = self._switch.places(definition)
+        with self._registry.held(definition.id), noting(places.live) as note, find(places.pidfile) as process:
+            if note is None or process is None:
+                return
+            with self._talking(definition, places) as (monitor, _):
+                nodes = filters.disk_nodes(monitor, [definition.boot_first.index(disk) for disk in kept])
+                for node, generation in zip(nodes.values(), kept.values(), strict=True):
+                    chain = chain_of(node)
+                    current = chain.since(generation) or ()
+                    every = (*chain.useless, *chain.names)
+                    bitmaps.remove(monitor, chain.node, [name for name in every if name not in current])
 
     # ------------------------------------------------------------------ beginning
 
     def _begin(
         self, definition: ServerDefinition, places: Places, note: Note, disks: Sequence[DiskDefinition]
-    ) -> tuple[datetime, timedelta]:
-        """Let QEMU keep and serve what the disks hold at one moment; return it, and how long the guest stood still."""
+    ) -> "_Begun":
+        """Let QEMU keep and serve what the disks hold at one moment."""
         with self._registry.held(definition.id), self._talking(definition, places) as (monitor, pid):
             self._undo(monitor, note, pid)
             left = LeftOver(pid)
@@ -110,16 +135,20 @@ class LiveMoments:
             numbers = [definition.boot_first.index(disk) for disk in disks]
             for number, disk in zip(numbers, disks, strict=True):
                 _require_same(monitor, number, disk)
-            sizes = filters.sizes(monitor, numbers)
+            chains = {n: chain_of(node) for n, node in filters.disk_nodes(monitor, numbers).items()}
+            for chain in chains.values():
+                bitmaps.remove(monitor, chain.node, chain.useless)
+            sizes = {number: chain.size for number, chain in chains.items()}
             with self._scratch_files(definition.id, sizes) as chosen:
                 filters.prepare(monitor, chosen)
             for disk in disks:
                 _write_back(disk.path)
             note.write(replace(left, paused=True))
-            at, pause = _at_once(monitor, filters.swap_in(chosen))
+            beginning = bitmaps.transaction([part for chain in chains.values() for part in chain.beginning()])
+            at, pause = _at_once(monitor, [beginning, *filters.swap_in(chosen)])
             note.write(left)
-            filters.export(monitor, chosen, places.exports, {})
-        return at, pause
+            filters.export(monitor, chosen, places.exports, {n: chain.names for n, chain in chains.items()})
+        return _Begun(at, pause, chains)
 
     @contextmanager
     def _scratch_files(self, server_id: ServerId, sizes: Mapping[int, int]) -> Iterator[list[Disk]]:
@@ -142,33 +171,26 @@ class LiveMoments:
             for disk in disks:
                 disk.scratch.unlink(missing_ok=True)
 
-    @contextmanager
-    def _connected(
-        self, definition: ServerDefinition, disk: DiskDefinition, places: Places
-    ) -> Iterator[LiveSource]:
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.connect(str(places.exports))
-        except OSError as error:
-            sock.close()
-            raise Unavailable(f"server {definition.id} does not serve its disks: {error.strerror}") from error
-        export = Disk(definition.boot_first.index(disk), Path()).export
-        with closing(NbdClient(sock, f"disk {disk.id}", export=export)) as client:
-            yield LiveSource(definition.id, disk.id, client, places.pidfile)
-
     # ------------------------------------------------------------------ ending
 
-    def _end(self, definition: ServerDefinition, places: Places, note: Note) -> None:
+    def _end(
+        self, definition: ServerDefinition, places: Places, note: Note, unwanted: Mapping[int, Chain] | None = None
+    ) -> None:
+        """*unwanted*: the bitmaps of a moment that surely becomes no backup."""
         with self._registry.held(definition.id):
-            self._undo_all(definition, places, note)
+            self._undo_all(definition, places, note, unwanted or {})
 
-    def _undo_all(self, definition: ServerDefinition, places: Places, note: Note) -> None:
+    def _undo_all(
+        self, definition: ServerDefinition, places: Places, note: Note, unwanted: Mapping[int, Chain]
+    ) -> None:
         """Undo all that is in QEMU; nothing is if it has ended.  Raises Unavailable."""
         with find(places.pidfile) as process:
             if process is not None:
                 try:
                     with self._talking(definition, places) as (monitor, pid):
                         self._undo(monitor, note, pid)
+                        if parts := [part for chain in unwanted.values() for part in chain.taking_back()]:
+                            monitor.say(bitmaps.transaction(parts))
                 except Unavailable:
                     if not process.ended_within(timedelta(seconds=1)):
                         raise
@@ -186,12 +208,48 @@ class LiveMoments:
     def _talking(self, definition: ServerDefinition, places: Places) -> Iterator[tuple[Monitor, int]]:
         """Talk to the server's QEMU; its refusals and its silence become Unavailable."""
         try:
-            with find(places.pidfile) as process, talking(places.socket, definition.id, self._limit) as monitor:
+            with find(places.pidfile) as process, talking(places.socket, definition.id, self._answer_limit) as monitor:
                 if process is None:
                     raise NoAnswer("it has ended")
                 yield monitor, process.pid
         except NoAnswer as error:
             raise Unavailable(f"server {definition.id} cannot be backed up while it runs: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A moment that QEMU keeps and serves."""
+
+    at: datetime
+    pause: timedelta
+    chains: Mapping[int, Chain]  # by the disks' numbers
+
+
+@contextmanager
+def _source(
+    definition: ServerDefinition, disk: DiskDefinition, places: Places, chains: Mapping[int, Chain]
+) -> Iterator[LiveSource]:
+    number = definition.boot_first.index(disk)
+
+    def connect(bitmap: str) -> AbstractContextManager[NbdClient]:
+        return _connected(definition, disk, places, Disk(number, Path()).export, bitmap)
+
+    with connect("") as client:
+        yield LiveSource(definition.id, disk.id, client, places.pidfile, chains[number], connect)
+
+
+@contextmanager
+def _connected(
+    definition: ServerDefinition, disk: DiskDefinition, places: Places, export: str, bitmap: str
+) -> Iterator[NbdClient]:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(str(places.exports))
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"server {definition.id} does not serve its disks: {error.strerror}") from error
+    with closing(NbdClient(sock, f"disk {disk.id}", export=export, bitmap=bitmap)) as client:
+        yield client
 
 
 def _at_once(monitor: Monitor, commands: Sequence[Command]) -> tuple[datetime, timedelta]:

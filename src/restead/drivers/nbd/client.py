@@ -8,7 +8,16 @@ from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.drivers.nbd.connection import Connection, Request
 from restead.drivers.nbd.handshake import agree
-from restead.drivers.nbd.wire import FLAG_FUA, FLAG_NO_HOLE, STATE_ZERO, Command, Offers
+from restead.drivers.nbd.wire import (
+    BASE_ALLOCATION,
+    DIRTY_BITMAP,
+    FLAG_FUA,
+    FLAG_NO_HOLE,
+    STATE_DIRTY,
+    STATE_ZERO,
+    Command,
+    Offers,
+)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -28,21 +37,30 @@ class NbdClient:
     """
 
     def __init__(
-        self, sock: socket.socket, name: str, *, export: str = "", limit: float = 300.0, greeting: float = 20.0
+        self,
+        sock: socket.socket,
+        name: str,
+        *,
+        export: str = "",
+        bitmap: str = "",
+        limit: float = 300.0,
+        greeting: float = 20.0,
     ) -> None:
         """Agree with the server at the other end of *sock*, which belongs to the client from here on.
 
-        *name*: what the disk is called in errors.  *limit*: seconds that one answer may take.  *greeting*: those until
+        *name*: what the disk is called in errors.  *bitmap*: the dirty bitmap that `dirty` is asked about; then all of
+        the disk counts as data.  *limit*: seconds that one answer may take.  *greeting*: those until
         they have agreed, for each answer.
 
         Raises:
             Unavailable: it is no server that this client can talk to, or does not answer.
         """
         self._name = name
+        self._bitmap = bitmap
         self._limit = limit
         sock.settimeout(greeting)
         try:
-            self._export = agree(sock, export)
+            self._export = agree(sock, export, f"{DIRTY_BITMAP}{bitmap}".encode() if bitmap else BASE_ALLOCATION)
         except OSError as error:
             sock.close()
             raise Unavailable(f"{name}: its NBD server does not serve it: {error}") from error
@@ -83,9 +101,22 @@ class NbdClient:
         All may be data where the server does not tell.  Raises Unavailable.
         """
         self._check_range(offset, length)
-        if self._export.allocation is None:
+        if self._export.allocation is None or self._bitmap:
             return iter([Extent(offset, length, data=True)] if length else [])
-        return _joined(self._stretches(offset, offset + length))
+        stretches = self._stretches(offset, offset + length)
+        return _joined(Extent(at, part, data=not state & STATE_ZERO) for at, part, state in stretches)
+
+    def dirty(self) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of what the bitmap says was written to, in order, asking as it is consumed.
+
+        Raises:
+            Unavailable: the server does not serve that bitmap, or fails.
+        """
+        if self._export.allocation is None or not self._bitmap:
+            raise Unavailable(f"{self._name}: its NBD server does not serve bitmap {self._bitmap!r}")
+        for at, length, state in self._stretches(0, self.size):
+            if state & STATE_DIRTY:
+                yield at, length
 
     def write_at(self, offset: int, data: Buffer, *, fua: bool = False) -> None:
         """Write all of *data*; with *fua* it is on stable storage when this returns.  Raises Unavailable."""
@@ -133,7 +164,8 @@ class NbdClient:
             for at, length in _pieces(len(view), min(_PIECE, self._export.most))
         ))  # fmt: skip
 
-    def _stretches(self, at: int, end: int) -> Iterator[Extent]:
+    def _stretches(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset, length, state) of the context that was agreed on."""
         while at < end:
             request = Request(Command.BLOCK_STATUS, at, min(_LOOKING, end - at))
             self._ask("search for data", iter([request]))
@@ -142,7 +174,7 @@ class NbdClient:
                 # The last one may reach beyond what was asked for.
                 length = min(length, stop - at)
                 if length:
-                    yield Extent(at, length, data=not state & STATE_ZERO)
+                    yield at, length, state
                 at += length
 
     def _ask(self, deed: str, requests: Iterator[Request]) -> None:

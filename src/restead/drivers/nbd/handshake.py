@@ -38,12 +38,12 @@ class Export:
 
     size: int  # bytes
     offers: Offers
-    allocation: int | None  # the number that block status of base:allocation comes under; None: there is none
+    allocation: int | None  # the number that block status of the context comes under; None: there is none
     most: int  # bytes in one request that carries data
 
 
-def agree(sock: socket.socket, name: str) -> Export:
-    """Agree with the server on the export *name* ("" is its only or its usual one).
+def agree(sock: socket.socket, name: str, context: bytes = BASE_ALLOCATION) -> Export:
+    """Agree with the server on the export *name* ("" is its only or its usual one); *context*: what block status tells.
 
     Raises:
         ConnectionError: it speaks something else, refuses, or ends.
@@ -56,8 +56,7 @@ def agree(sock: socket.socket, name: str) -> Export:
     for _ in _option(sock, Option.STRUCTURED_REPLY, b""):
         raise ConnectionError("it answers the wish for structured replies with something else")
     named = struct.pack(">I", len(name.encode())) + name.encode()
-    allocation = _allocation(sock, named)
-    return _go(sock, named, allocation)
+    return _go(sock, named, _context(sock, named, context))
 
 
 def receive(sock: socket.socket, length: int) -> bytearray:
@@ -77,13 +76,13 @@ def fill(sock: socket.socket, view: memoryview) -> None:
         done += count
 
 
-def _allocation(sock: socket.socket, named: bytes) -> int | None:
-    wish = named + struct.pack(">II", 1, len(BASE_ALLOCATION)) + BASE_ALLOCATION
+def _context(sock: socket.socket, named: bytes, context: bytes) -> int | None:
+    wish = named + struct.pack(">II", 1, len(context)) + context
     found = None
     try:
         for kind, data in _option(sock, Option.SET_META_CONTEXT, wish):
-            if kind != OptionReply.META_CONTEXT or len(data) < 4 or data[4:] != BASE_ALLOCATION or found is not None:
-                raise ConnectionError(f"it answers the wish for {BASE_ALLOCATION.decode()} with something else")
+            if kind != OptionReply.META_CONTEXT or len(data) < 4 or data[4:] != context or found is not None:
+                raise ConnectionError(f"it answers the wish for {context.decode()} with something else")
             found = int(struct.unpack(">I", data[:4])[0])
     except PermissionError:  # it refuses politely: then all of the disk may be data
         return None

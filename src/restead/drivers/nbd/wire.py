@@ -22,6 +22,8 @@ REQUEST_MAGIC, SIMPLE_MAGIC, CHUNK_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
 FIXED_NEWSTYLE, NO_ZEROES = 1, 2  # flags of the greeting, and of what we answer
 BASE_ALLOCATION = b"base:allocation"
 STATE_ZERO = 2  # of an extent of base:allocation: it reads as zeroes
+DIRTY_BITMAP = "qemu:dirty-bitmap:"  # and the bitmap's name (QEMU, docs/interop/nbd.txt)
+STATE_DIRTY = 1  # of an extent of such a context
 
 
 class Option(IntEnum):
