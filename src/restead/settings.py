@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     )
     qemu: str = Field("qemu-system-x86_64", description="Program that runs servers with `--power qemu`.")
     qemu_nbd: str = Field("qemu-nbd", description="Program that reads and writes qcow2 disks.")
+    freeze_limit: float = Field(
+        10.0, ge=0, le=3600, description="Seconds a guest's agent has to freeze file systems; 0: it is not asked."
+    )
     libvirt_uri: str = Field(
         "", description="Connection to libvirt whose domains are servers, such as qemu:///system. None if not set."
     )

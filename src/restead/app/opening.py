@@ -17,7 +17,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -176,8 +176,9 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
 
 def _images(settings: Settings, runtime: Path) -> ImagesDriver:
     options = ImagesOptions(
-        settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu, settings.qemu_nbd
-    )
+        settings.direct_read, settings.direct_write, Accel(settings.accel), settings.qemu, settings.qemu_nbd,
+        timedelta(seconds=settings.freeze_limit),
+    )  # fmt: skip
     return ImagesDriver(settings.data, runtime, options)
 
 

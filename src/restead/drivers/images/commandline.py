@@ -9,6 +9,7 @@ from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.images.accel import Accel
 from restead.drivers.images.definition import ServerDefinition
 
+AGENT = "agent"  # what the channel of the guest's agent is called
 _MEMORY = 1024  # MiB, where the definition states none
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -44,7 +45,7 @@ def command_line(
         words += ["-uuid", definition.id]
     for number, disk in enumerate(definition.boot_first):
         words += _disk(number, disk, "host_device" if disk.path in devices else "file")
-    return words
+    return words + _agent(places)
 
 
 def _disk(number: int, disk: DiskDefinition, driver: str) -> list[str]:
@@ -58,6 +59,15 @@ def _disk(number: int, disk: DiskDefinition, driver: str) -> list[str]:
     device = (f"virtio-blk-pci,drive=disk{number},id=device{number},bootindex={number},serial={disk.id[:20]},"
               f"rerror=stop,werror=stop,share-rw={'on' if disk.shared else 'off'}")
     return ["-blockdev", json.dumps(node), "-device", device]
+
+
+def _agent(places: Places) -> list[str]:
+    """Return the channel of the guest's agent; behind the disks, whose places on the bus stay what they were."""
+    return [
+        "-device", "virtio-serial-pci,id=serial",
+        "-chardev", f"socket,id={AGENT},path={_escaped(places.agent)},server=on,wait=off",
+        "-device", f"virtserialport,chardev={AGENT},name=org.qemu.guest_agent.0",
+    ]  # fmt: skip
 
 
 def _escaped(path: Path) -> str:

@@ -41,6 +41,7 @@ class ImagesOptions:
     accel: Accel = Accel.AUTO  # how QEMU runs servers
     qemu: str = "qemu-system-x86_64"  # program that runs servers with power qemu
     qemu_nbd: str = "qemu-nbd"  # program that reads and writes qcow2 disks
+    freeze_limit: timedelta = timedelta(seconds=10)  # that a guest has to freeze its file systems; 0: it is not asked
     answer_limit: timedelta = timedelta(seconds=30)  # in which a QEMU that is backed up answers; it takes milliseconds
 
 
@@ -69,7 +70,10 @@ class ImagesDriver:
         accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
         self._gateway = Gateway(options.qemu_nbd, runtime)
         self._qemu = QemuSwitch(runtime, self._registry, accelerator)
-        self._live = LiveMoments(self._qemu, self._registry, folder / "scratch", options.answer_limit)
+        self._live = LiveMoments(
+            self._qemu, self._registry, folder / "scratch",
+            answer_limit=options.answer_limit, freeze_limit=options.freeze_limit,
+        )  # fmt: skip
         self._switches: dict[Power, PowerSwitch] = {
             Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch(), Power.QEMU: self._qemu,
         }  # fmt: skip

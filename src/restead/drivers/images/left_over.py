@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 _ROOM = 512  # bytes: a note is written by one call, over all of the one before
@@ -42,6 +42,12 @@ class Note:
         """Note this instead of what stands there."""
         text = b"" if left is None else json.dumps(asdict(left)).encode()
         os.pwrite(self._fd, text.ljust(_ROOM), 0)
+
+    def change(self, **changed: bool) -> None:
+        """Note something else of what was done to that QEMU."""
+        left = self.read()
+        assert left is not None
+        self.write(replace(left, **changed))
 
 
 @contextmanager

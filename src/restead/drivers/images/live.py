@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from restead.domain.errors import Unavailable
 from restead.domain.ids import ServerId, VolumeId, canonical_id
 from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.images import bitmaps, filters
+from restead.drivers.images.at_rest import at_rest, thawed
 from restead.drivers.images.bitmaps import Chain, chain_of
 from restead.drivers.images.commandline import Places
 from restead.drivers.images.definition import ServerDefinition
@@ -44,10 +45,20 @@ class LiveMoment:
 class LiveMoments:
     """Opens moments of running servers.
 
-    *scratch*: the folder for what guests overwrite meanwhile; *answer_limit*: how long one answer of QEMU may take.
+    *scratch*: the folder for what guests overwrite meanwhile; *answer_limit*: how long one answer of QEMU may take;
+    *freeze_limit*: how long a guest's agent has to freeze its file systems; zero: it is not asked.
     """
 
-    def __init__(self, switch: QemuSwitch, registry: Registry, scratch: Path, answer_limit: timedelta) -> None:
+    def __init__(
+        self,
+        switch: QemuSwitch,
+        registry: Registry,
+        scratch: Path,
+        *,
+        answer_limit: timedelta,
+        freeze_limit: timedelta,
+    ) -> None:
+        self._freeze_limit = freeze_limit.total_seconds()
         self._answer_limit = answer_limit.total_seconds()
         self._switch = switch
         self._registry = registry
@@ -82,7 +93,7 @@ class LiveMoments:
                         id: connected.enter_context(_source(definition, disk, places, begun.chains))
                         for id, disk in disks.items()
                     }
-                    yield LiveMoment(begun.at, sources, Consistency.CRASH, begun.pause)
+                    yield LiveMoment(begun.at, sources, begun.consistency, begun.pause)
             except BaseException:
                 with suppress(Unavailable):
                     self._end(definition, places, note, unwanted=begun.chains)
@@ -129,9 +140,7 @@ class LiveMoments:
     ) -> "_Begun":
         """Let QEMU keep and serve what the disks hold at one moment."""
         with self._registry.held(definition.id), self._talking(definition, places) as (monitor, pid):
-            self._undo(monitor, note, pid)
-            left = LeftOver(pid)
-            note.write(left)
+            note.write(self._undo(monitor, places, note, pid) or LeftOver(pid))
             numbers = [definition.boot_first.index(disk) for disk in disks]
             for number, disk in zip(numbers, disks, strict=True):
                 _require_same(monitor, number, disk)
@@ -143,12 +152,13 @@ class LiveMoments:
                 filters.prepare(monitor, chosen)
             for disk in disks:
                 _write_back(disk.path)
-            note.write(replace(left, paused=True))
             beginning = bitmaps.transaction([part for chain in chains.values() for part in chain.beginning()])
-            at, pause = _at_once(monitor, [beginning, *filters.swap_in(chosen)])
-            note.write(left)
+            with at_rest(definition.id, places.agent, monitor, note, self._freeze_limit) as consistency:
+                note.change(paused=True)
+                at, pause = _at_once(monitor, [beginning, *filters.swap_in(chosen)])
+                note.change(paused=False)
             filters.export(monitor, chosen, places.exports, {n: chain.names for n, chain in chains.items()})
-        return _Begun(at, pause, chains)
+        return _Begun(at, pause, consistency, chains)
 
     @contextmanager
     def _scratch_files(self, server_id: ServerId, sizes: Mapping[int, int]) -> Iterator[list[Disk]]:
@@ -184,11 +194,12 @@ class LiveMoments:
         self, definition: ServerDefinition, places: Places, note: Note, unwanted: Mapping[int, Chain]
     ) -> None:
         """Undo all that is in QEMU; nothing is if it has ended.  Raises Unavailable."""
+        left = None
         with find(places.pidfile) as process:
             if process is not None:
                 try:
                     with self._talking(definition, places) as (monitor, pid):
-                        self._undo(monitor, note, pid)
+                        left = self._undo(monitor, places, note, pid)
                         if parts := [part for chain in unwanted.values() for part in chain.taking_back()]:
                             monitor.say(bitmaps.transaction(parts))
                 except Unavailable:
@@ -196,13 +207,17 @@ class LiveMoments:
                         raise
         for path in self._scratch.glob(f"live-{canonical_id(definition.id)}-*"):  # killed before they lost their names
             path.unlink(missing_ok=True)
-        note.write(None)
+        note.write(left)
 
-    def _undo(self, monitor: Monitor, note: Note, pid: int) -> None:
-        left = note.read()
-        if left is not None and left.pid == pid and left.paused:
+    def _undo(self, monitor: Monitor, places: Places, note: Note, pid: int) -> LeftOver | None:
+        """Undo what is noted, and what is found; return what could not be undone: then the agent does not answer."""
+        left = note.read() or LeftOver(pid)
+        ours = left.pid == pid
+        if ours and left.paused:
             monitor.ask("cont")
+            note.change(paused=False)
         filters.take_out(monitor)
+        return LeftOver(pid, frozen=True) if ours and left.frozen and not thawed(places.agent) else None
 
     @contextmanager
     def _talking(self, definition: ServerDefinition, places: Places) -> Iterator[tuple[Monitor, int]]:
@@ -222,6 +237,7 @@ class _Begun:
 
     at: datetime
     pause: timedelta
+    consistency: Consistency
     chains: Mapping[int, Chain]  # by the disks' numbers
 
 

@@ -25,7 +25,7 @@ Command = tuple[str, Mapping[str, object]]
 
 
 class NoAnswer(Exception):
-    """QEMU is not there, went away, is talking to somebody else, or refused a command."""
+    """QEMU, or the agent in its guest, is not there, went away, talks to somebody else, or refused a command."""
 
 
 class Refused(NoAnswer):
