@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     )
     policies: int = Field(32, ge=0, le=100_000, description="Policies a project may have.")
     policy_servers: int = Field(64, ge=0, le=100_000, description="Servers that one policy may list.")
+    log_keep: float = Field(
+        90.0, ge=30, le=3650, description="Days for which entries of the operation log are kept after they ended."
+    )
     direct_read: bool = Field(False, description="Read disks past the page cache where they allow it.")
     direct_write: bool = Field(True, description="Write disks past the page cache where they allow it.")
     stop_grace: Seconds = Field(

@@ -17,7 +17,7 @@ from restead.api.policy_requests import (
     policy_change,
     policy_run,
 )
-from restead.api.policy_view import PolicyBody, PolicyList, view
+from restead.api.policy_view import PolicyBody, PolicyList, RetentionBody, retention_view, view
 from restead.domain.caller import Action
 from restead.domain.errors import Code
 
@@ -82,6 +82,18 @@ def delete_policy(call: Annotated[Call, Depends(may(Action.POLICIES_DELETE))], p
     """Its backups stay, and nothing removes them any more."""
     call.service.policies.delete(call.caller, call.project_id, policy_id)
     return Json({})
+
+
+@router.get(
+    "/policies/{policy_id}/retention",
+    **documented(
+        "previewRetention", "Tell what the next run removes", answers=RetentionBody, codes=[Code.POLICY_NOT_FOUND]
+    ),
+)
+def preview_retention(call: Annotated[Call, Depends(may(Action.POLICIES_GET))], policy_id: str) -> Json:
+    """Of each backup of the policy whether it goes, and why; supposing that the next run succeeds.  Changes nothing."""
+    preview = call.service.policies.preview(call.caller, call.project_id, policy_id)
+    return Json({"retention": retention_view(preview)})
 
 
 @router.post(

@@ -5,11 +5,14 @@ from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from restead.api.answers import Link, Time, one_of, time
+from restead.api.answers import Link, Time, one_of, status, time, time_or_null
 from restead.api.auth import PROVIDER_ID
 from restead.api.backup_view import TagView
 from restead.api.checkpoints import ResourceView, resource_view
+from restead.domain.backup import Backup
 from restead.domain.policy import Policy, Selection
+from restead.domain.retention import Verdict
+from restead.service.policies import RetentionPreview
 
 
 class PolicyParameters(TypedDict):
@@ -99,6 +102,57 @@ class PolicyList(TypedDict):
 
     policies: list[PolicyView]
     policies_links: NotRequired[list[Link]]
+
+
+class KeptView(TypedDict):
+    """What becomes of a backup, and why."""
+
+    checkpoint_item_id: str
+    name: str
+    resource_id: str
+    resource_name: str
+    status: str
+    created_at: Time
+    protected_at: Time | None
+    removed: bool
+    reasons: list[str]
+
+
+class RetentionView(TypedDict):
+    """What becomes of all that the policy has made."""
+
+    at: Time
+    after_a_run: bool
+    backups: list[KeptView]
+
+
+class RetentionBody(TypedDict):
+    """A preview of retention."""
+
+    retention: RetentionView
+
+
+def retention_view(preview: RetentionPreview) -> RetentionView:
+    """Return a preview of retention as clients read it."""
+    return {
+        "at": time(preview.at),
+        "after_a_run": preview.after_a_run,
+        "backups": [_kept(backup, verdict) for backup, verdict in preview.verdicts],
+    }
+
+
+def _kept(backup: Backup, verdict: Verdict) -> KeptView:
+    return {
+        "checkpoint_item_id": backup.id,
+        "name": backup.name,
+        "resource_id": backup.server.id,
+        "resource_name": backup.server.name,
+        "status": status(backup.state),
+        "created_at": time(backup.created_at),
+        "protected_at": time_or_null(backup.protected_at),
+        "removed": verdict.removed,
+        "reasons": list(verdict.reasons),
+    }
 
 
 def view(policy: Policy) -> PolicyView:

@@ -35,6 +35,7 @@ from restead.workflows import (
     CopyKeeper,
     Engine,
     HoldKeeper,
+    PolicyRetention,
     SafetyRetention,
     Scheduler,
     stories,
@@ -51,7 +52,7 @@ _UNCONFIRMED = (
     "loses every backup: restead key export, then restead key confirm"
 )
 _COPY_EVERY = timedelta(seconds=3)  # a burst of changes becomes one copy
-_LOOK_EVERY = timedelta(seconds=10)  # at schedules
+_LOOK_EVERY = timedelta(seconds=10)  # at schedules, and at what they have made
 
 
 def serve(settings: Settings) -> None:
@@ -113,6 +114,8 @@ def _engine(house: Opened, repository: Repository, copies: CopyKeeper, rules: Ru
     scheduler = Scheduler(house.records, house.cloud, engine.submit, rules.backup, rules.quotas,
                           timedelta(seconds=settings.schedule_jitter))  # fmt: skip
     engine.do_regularly(scheduler, _LOOK_EVERY)
+    retention = PolicyRetention(house.records, engine.submit, timedelta(days=settings.log_keep))
+    engine.do_regularly(retention, _LOOK_EVERY)
     engine.do_regularly(copies, _COPY_EVERY)
     engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
     Comparer(repository, house.cloud).end_dead_sessions()

@@ -151,6 +151,26 @@ def run(client: Client, policy: _PolicyName, server: _Servers = None) -> None:
     print(made["id"])
 
 
+@policies.command("preview")
+@over_http
+def preview(client: Client, policy: _PolicyName, json: Json = False) -> None:
+    """Say what the next run removes, if it succeeds, and why each of the others stays. Changes nothing."""
+    found = find.policy(client, policy)
+    told = client.get(f"/policies/{found['id']}/retention")["retention"]
+    if json:
+        print_json(told)
+        return
+    run = "after the run of" if told["after_a_run"] else "now that the schedule is off,"
+    going = sum(each["removed"] for each in told["backups"])
+    say(f"{run} {when(told['at'])} UTC {count_of(going, 'backup')} of {len(told['backups'])} will be removed")
+    rows = [
+        (each["checkpoint_item_id"], each["name"], each["resource_name"], when(each["protected_at"]),
+         "goes" if each["removed"] else "stays", "; ".join(each["reasons"]))
+        for each in told["backups"]
+    ]  # fmt: skip
+    table(("ID", "NAME", "SERVER", "MOMENT (UTC)", "", "WHY"), rows)
+
+
 @policies.command("delete")
 @over_http
 def delete(

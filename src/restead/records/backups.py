@@ -88,6 +88,11 @@ def safety_before(tx: Transaction, moment: datetime) -> tuple[Backup, ...]:
     return _select(tx, backups.c.safety_of.is_not(None), old, backups.c.state.in_(resting), free)
 
 
+def of_policy(tx: Transaction, id: str) -> tuple[Backup, ...]:
+    """Return all that a policy has made and that is not deleted, oldest first."""
+    return _select(tx, backups.c.policy_id == id)
+
+
 def held(tx: Transaction) -> tuple[Backup, ...]:
     """Return the backups of all projects that are held, and those whose hold is over and was not noted yet."""
     return _select(tx, backups.c.held_until.is_not(None))

@@ -16,7 +16,7 @@ from restead.records import listing
 from restead.records.checkpoints import checkpoint_of
 from restead.records.database import Transaction
 from restead.records.encoding import build, known, plain
-from restead.records.tables import checkpoints, due_times, policies, policy_servers
+from restead.records.tables import backups, checkpoints, due_times, policies, policy_servers
 
 _SORTS = {"created_at": policies.c.created_at, "name": policies.c.name, "id": policies.c.id}
 _SAME_COLUMNS = (
@@ -77,6 +77,26 @@ def scheduled(tx: Transaction) -> list[Policy]:
     """Return the policies of all projects whose schedule runs."""
     query = sa.select(policies).where(policies.c.enabled.is_(True)).order_by(policies.c.id)
     return [policy_of(row) for row in tx.connection.execute(query)]
+
+
+def to_retain(tx: Transaction, before: datetime) -> list[Policy]:
+    """Return the policies of which it was last looked before that moment, or which have made something since.
+
+    Also those that were looked at later than now, by a clock that has been set back.
+    """
+    made = sa.exists().where(
+        backups.c.policy_id == policies.c.id,
+        backups.c.scheduled_at.is_not(None),
+        backups.c.finished_at > policies.c.retained_at,
+    )
+    at = policies.c.retained_at
+    query = sa.select(policies).where(sa.or_(at.is_(None), at <= before, at > tx.now, made)).order_by(policies.c.id)
+    return [policy_of(row) for row in tx.connection.execute(query)]
+
+
+def forget_times_before(tx: Transaction, moment: datetime) -> None:
+    """Forget that times before that were dealt with."""
+    tx.connection.execute(due_times.delete().where(due_times.c.due_at < moment))
 
 
 def count(tx: Transaction, project_id: ProjectId) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from restead.domain.backup import Checkpoint, ProtectedServer
+from restead.calendar_times import next_time
+from restead.domain.backup import Backup, Checkpoint, ProtectedServer
 from restead.domain.caller import Action, Caller
 from restead.domain.errors import Code, InvalidRequest
-from restead.domain.ids import ProjectId, ServerId, canonical_id, new_id
+from restead.domain.ids import BackupId, ProjectId, ServerId, canonical_id, new_id
 from restead.domain.listing import Page, Window
 from restead.domain.policy import (
     Policy,
@@ -16,8 +18,10 @@ from restead.domain.policy import (
     check_servers,
     only,
 )
+from restead.domain.retention import Candidate, Verdict, candidate, decide
 from restead.domain.schedule import schedule
-from restead.records import Transaction, checkpoints, policies, policy_runs
+from restead.domain.states import BackupState
+from restead.records import Transaction, backups, checkpoints, policies, policy_runs
 from restead.records.policy_members import described, servers_of
 from restead.records.policy_runs import PolicyRun
 from restead.service.doors import Doors
@@ -30,6 +34,15 @@ class PolicyRunRequest:
     policy_id: str
     auto_trigger: bool = False
     server_ids: tuple[ServerId, ...] = ()  # (): all of the policy
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPreview:
+    """What becomes of a policy's backups."""
+
+    at: datetime
+    after_a_run: bool  # which is supposed to succeed for every server
+    verdicts: tuple[tuple[Backup, Verdict], ...]
 
 
 class Policies:
@@ -121,12 +134,40 @@ class Policies:
         with self._doors.records.read() as tx:
             return checkpoints.checkpoint(tx, project_id, checkpoint.id)
 
+    def preview(self, caller: Caller, project_id: ProjectId, id: str) -> RetentionPreview:
+        """Return what becomes of all that the policy has made once its next run has succeeded.
+
+        If its schedule is switched off: when it is looked at next.
+
+        Raises:
+            NotFound: there is no such policy.
+            Unavailable: which servers it selects cannot be told now.
+        """
+        caller.require(Action.POLICIES_GET, project_id)
+        with self._doors.records.read() as tx:
+            policy, now = policies.policy(tx, project_id, id), tx.now
+        following = _next(policy, now) if policy.enabled else None
+        servers = servers_of(self._doors.records, self._doors.servers, policy) if following else ()
+        with self._doors.records.read() as tx:
+            made = backups.of_policy(tx, policy.id)
+        at = following or now
+        coming = [
+            Candidate(BackupId(f"next/{server.id}"), canonical_id(server.id), at, BackupState.AVAILABLE)
+            for server in servers
+        ]
+        verdicts = decide(policy.keep, [*map(candidate, made), *coming], at)
+        return RetentionPreview(at, following is not None, tuple(zip(made, verdicts, strict=False)))
+
     def _known(self, project_id: ProjectId, servers: Sequence[ProtectedServer]) -> Sequence[ProtectedServer]:
         """Return *servers* if each exists.  Raises InvalidRequest: CSBS.6000; Unavailable."""
         for server in servers:
             if self._doors.server(project_id, server.id) is None:
                 raise InvalidRequest(f"server {server.id[:64]} does not exist", code=Code.SERVER_NOT_FOUND)
         return servers
+
+
+def _next(policy: Policy, now: datetime) -> datetime | None:
+    return next_time(schedule(policy.pattern, policy.start_time.date()), policy.start_time, now)
 
 
 def _check_name(tx: Transaction, project_id: ProjectId, name: str, own: str | None = None) -> None:

@@ -16,13 +16,15 @@ from restead.workflows.comparing import Comparer
 from restead.workflows.durable import Engine
 from restead.workflows.expire import DeleteStory
 from restead.workflows.holding import HoldKeeper
+from restead.workflows.policy_retention import PolicyRetention
 from restead.workflows.restore import RestoreStory
 from restead.workflows.retention import SafetyRetention
 from restead.workflows.schedule import Scheduler
 from restead.workflows.service_copy import CopyKeeper
 from restead.workflows.story import Story
 
-__all__ = ["Collecting", "Comparer", "CopyKeeper", "Engine", "HoldKeeper", "SafetyRetention", "Scheduler", "stories"]
+__all__ = ["Collecting", "Comparer", "CopyKeeper", "Engine", "HoldKeeper", "PolicyRetention",
+           "SafetyRetention", "Scheduler", "stories"]  # fmt: skip
 
 
 def stories(
