@@ -1,5 +1,6 @@
 """Retention: what stays and what goes, held against the contract's sentences written down once more."""
 
+import os
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from restead.domain.states import BackupState
 
 NOW = datetime(2026, 3, 17, 12, tzinfo=UTC)
 GOOD, ERROR = BackupState.AVAILABLE, BackupState.ERROR
-_EXAMPLES = 120
+_EXAMPLES = int(os.environ.get("RESTEAD_FUZZ", "120"))
 
 
 def at(day: float, id: str = "", **more: object) -> Candidate:

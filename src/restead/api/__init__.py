@@ -13,6 +13,7 @@ from restead.api import (
     pages,
     policies,
     quotas,
+    reports,
     restore_actions,
     restore_events,
     restores,
@@ -62,7 +63,7 @@ def create_api(
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        status, operations, policies, pages,
+        status, operations, policies, reports, pages,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)

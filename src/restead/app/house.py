@@ -6,8 +6,9 @@ from datetime import timedelta
 from restead.app.importing import import_images
 from restead.app.keys import FolderKeys
 from restead.app.opening import Opened
+from restead.app.quotas import project_quotas, set_project_quota
 from restead.app.stored import FolderStored
-from restead.cli.doors import NewImport, NewServer
+from restead.cli.doors import NewImport, NewServer, ProjectQuotas
 from restead.domain.backup import Backup
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import ProjectId, ServerId, canonical_id, same_id
@@ -36,6 +37,14 @@ class FolderHouse:
 
     def revoke_token(self, id: str) -> Token:
         return self._tokens.revoke(id)
+
+    # ------------------------------------------------------------------ quotas
+
+    def quotas(self) -> list[ProjectQuotas]:
+        return list(project_quotas(self._opened))
+
+    def set_quota(self, project: str, number: int | None, capacity: int | None) -> None:
+        set_project_quota(self._opened, project, number, capacity)
 
     # ------------------------------------------------------------------ servers
 

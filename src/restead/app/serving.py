@@ -99,7 +99,8 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 def _engine(house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
-    told = stories(house.records, repository, house.cloud, house.cloud, grace=timedelta(seconds=settings.stop_grace))
+    grace = timedelta(seconds=settings.stop_grace)
+    told = stories(house.records, repository, house.cloud, house.cloud, grace=grace, quotas=rules.quotas)
     limits = RunLimits(settings.runs_per_driver, settings.runs_per_host)
     engine = Engine(house.records, told, workers=settings.runs, limits=limits)
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
@@ -112,7 +113,7 @@ def _engine(house: Opened, repository: Repository, copies: CopyKeeper, rules: Ru
         engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
     engine.do_regularly(HoldKeeper(house.records, repository), timedelta(minutes=1))
     scheduler = Scheduler(house.records, house.cloud, engine.submit, rules.backup, rules.quotas,
-                          timedelta(seconds=settings.schedule_jitter))  # fmt: skip
+                          rules.schedule_jitter)  # fmt: skip
     engine.do_regularly(scheduler, _LOOK_EVERY)
     retention = PolicyRetention(house.records, engine.submit, timedelta(days=settings.log_keep))
     engine.do_regularly(retention, _LOOK_EVERY)
@@ -138,6 +139,7 @@ def _rules(settings: Settings) -> Rules:
         quotas=QuotaLimits(settings.quota_backups, settings.quota_capacity),
         restores_without_safety=settings.restores_without_safety,
         policies=PolicyLimits(settings.policies, settings.policy_servers),
+        schedule_jitter=timedelta(seconds=settings.schedule_jitter),
     )
 
 

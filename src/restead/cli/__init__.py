@@ -18,7 +18,9 @@ from restead.cli.keys import keys
 from restead.cli.log import log
 from restead.cli.policies import policies
 from restead.cli.protect import protect
+from restead.cli.quotas import quotas
 from restead.cli.recover import recover
+from restead.cli.reports import reports
 from restead.cli.repository import repository
 from restead.cli.repository_collect import collect  # noqa: F401 - adds itself to the group
 from restead.cli.repository_copy import copy  # noqa: F401 - adds itself to the group
@@ -52,7 +54,7 @@ def command_line() -> typer.Typer:
     }  # fmt: skip
     for name, verb in verbs.items():
         line.command(name, epilog=EXIT_CODES)(verb)
-    for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository, policies, log):
+    for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository, policies, log, reports, quotas):
         line.add_typer(nouns)
     return line
 

@@ -12,6 +12,7 @@ from restead.domain.collected import Collected
 from restead.domain.copied import Copied
 from restead.domain.exported import Exported
 from restead.domain.key import Erased, Erasure, Key
+from restead.domain.quota import Quota
 from restead.domain.server import Server
 from restead.domain.stock import Settled, StoredDisk, Succession
 from restead.domain.token import Token
@@ -226,8 +227,25 @@ class Recovery(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectQuotas:
+    """What a project may keep and keeps; *own*: it has limits of its own."""
+
+    project: str
+    own: bool
+    quotas: Sequence[Quota]  # capacity, then number
+
+
 class House(Protocol):
     """An opened data folder, whether or not a service runs on it."""
+
+    def quotas(self) -> Sequence[ProjectQuotas]:
+        """Return what the projects may keep that keep something, or have limits of their own."""
+        ...
+
+    def set_quota(self, project: str, number: int | None, capacity: int | None) -> None:
+        """Set how many backups and GB a project may keep; None: as all."""
+        ...
 
     def create_token(self, project: str, role: str, lasts: timedelta | None) -> str:
         """Return a new token, which is shown this once and stored hashed.  Raises InvalidRequest: no such role."""

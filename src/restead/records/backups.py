@@ -93,6 +93,25 @@ def of_policy(tx: Transaction, id: str) -> tuple[Backup, ...]:
     return _select(tx, backups.c.policy_id == id)
 
 
+def newest_good(tx: Transaction, project_id: ProjectId) -> dict[str, datetime]:
+    """Return the moment of each server's newest backup that can be restored, by the server's canonical id.
+
+    What restores have overwritten does not count.
+    """
+    query = (
+        sa.select(backups.c.server_key, sa.func.max(backups.c.protected_at).label("newest"))
+        .where(backups.c.project_id == project_id, backups.c.state.in_(_KEPT), backups.c.safety_of.is_(None))
+        .group_by(backups.c.server_key)
+    )
+    return {row.server_key: row.newest for row in tx.connection.execute(query) if row.newest is not None}
+
+
+def being_made(tx: Transaction, project_id: ProjectId) -> frozenset[str]:
+    """Return the canonical ids of the servers that are being backed up."""
+    under_way = sa.and_(backups.c.project_id == project_id, backups.c.state == BackupState.PROTECTING)
+    return frozenset(tx.connection.scalars(sa.select(backups.c.server_key).where(under_way)))
+
+
 def held(tx: Transaction) -> tuple[Backup, ...]:
     """Return the backups of all projects that are held, and those whose hold is over and was not noted yet."""
     return _select(tx, backups.c.held_until.is_not(None))

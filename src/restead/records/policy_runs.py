@@ -24,7 +24,7 @@ from restead.domain.quota import QuotaLimits, check_quotas
 from restead.domain.run import RunKind, Told
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState, OperationState
-from restead.records import backups, checkpoints, events, operations, runs, servers
+from restead.records import backups, checkpoints, events, operations, quotas, runs, servers
 from restead.records.database import Transaction
 
 SCHEDULED, MANUAL = (json.dumps({"created_by": who}) for who in ("operation-engine", "manual"))
@@ -53,14 +53,15 @@ def begin(tx: Transaction, run: PolicyRun) -> tuple[Checkpoint, list[RunId]]:
     """
     if not run.servers:
         raise InvalidRequest(f"policy {run.policy.id} has no server to back up", code=Code.POLICY_WITHOUT_SERVER)
+    limits = quotas.limits(tx, run.policy.project_id, run.quotas)
     number, stored = backups.usage(tx, run.policy.project_id)
-    check_quotas(run.quotas, backups=number, stored=stored)
+    check_quotas(limits, backups=number, stored=stored)
     checkpoint = _checkpoint(tx, run)
     checkpoints.add(tx, checkpoint)
     begun: list[RunId] = []
     for listed, found in run.servers:
         try:
-            check_quotas(run.quotas, backups=number, stored=stored)
+            check_quotas(limits, backups=number, stored=stored)
         except InvalidRequest as error:  # no item: it would count as well
             _log(tx, run, Failure(error.code, error.message), listed, checkpoint)
             continue

@@ -191,6 +191,12 @@ policy_servers = sa.Table(
     sa.Index(None, "policy_id"),
 )  # fmt: skip
 
+project_quotas = sa.Table(
+    "project_quotas", metadata,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    _bytes("backups", null=True), _bytes("capacity", null=True),
+)  # fmt: skip
+
 due_times = sa.Table(
     "due_times", metadata,
     # One time of a schedule is dealt with once, by whichever service is first.

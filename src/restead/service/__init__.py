@@ -19,6 +19,7 @@ from restead.service.doors import Doors, Rules
 from restead.service.operations import Operations
 from restead.service.policies import Policies
 from restead.service.quotas import Quotas
+from restead.service.reports import Reports
 from restead.service.restores import Restores
 from restead.service.servers import Servers
 from restead.service.verifications import Verifications
@@ -57,5 +58,6 @@ class Service:
         self.quotas = Quotas(doors)
         self.servers = Servers(doors)
         self.policies = Policies(doors)
+        self.reports = Reports(doors)
         self.operations = Operations(doors)
         self.verifications = Verifications(doors)

@@ -8,9 +8,8 @@ from restead.domain.backup import BackupRequest, plan_backup
 from restead.domain.caller import Action, Caller
 from restead.domain.capability import Finding, find
 from restead.domain.ids import BackupId, ProjectId, ServerId
-from restead.domain.quota import check_quotas
 from restead.domain.restore import Mapping, RestoreRequest, check_distinct, plan_restore
-from restead.records import backups, servers
+from restead.records import backups, quotas, servers
 from restead.service.doors import Doors
 
 
@@ -48,9 +47,9 @@ class Capabilities:
         server = self._doors.server(project_id, id)
         with self._doors.records.read() as tx:
             busy = None if server is None else servers.under_way(tx, project_id, server.id)
-            number, stored = backups.usage(tx, project_id)
         plan_backup(BackupRequest(id, type), server, busy=busy, rules=self._doors.rules.backup)
-        check_quotas(self._doors.rules.quotas, backups=number, stored=stored)
+        with self._doors.records.read() as tx:
+            quotas.check(tx, project_id, self._doors.rules.quotas)
 
     def _check_restore(self, project_id: ProjectId, id: BackupId, target: Target) -> None:
         check_distinct(target.mappings)

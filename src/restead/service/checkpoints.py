@@ -21,10 +21,9 @@ from restead.domain.ids import (
 )
 from restead.domain.listing import CheckpointFilter, Page, Window
 from restead.domain.promise import new_backup
-from restead.domain.quota import check_quotas
 from restead.domain.run import RunKind, Told
 from restead.domain.states import BackupState
-from restead.records import Transaction, backups, checkpoints, deletions, events, restores, runs, servers
+from restead.records import Transaction, backups, checkpoints, deletions, events, quotas, restores, runs, servers
 from restead.service.doors import Doors
 
 _BUSY = (BackupState.PROTECTING, BackupState.RESTORING, BackupState.DELETING)
@@ -47,8 +46,7 @@ class Checkpoints:
         with self._doors.records.begin() as tx:
             busy = None if server is None else servers.under_way(tx, project_id, server.id)
             plan = plan_backup(request, server, busy=busy, rules=self._doors.rules.backup)
-            number, stored = backups.usage(tx, project_id)
-            check_quotas(self._doors.rules.quotas, backups=number, stored=stored)
+            quotas.check(tx, project_id, self._doors.rules.quotas)
             checkpoint = _checkpoint(tx, project_id, request, plan)
             backup = new_backup(checkpoint, request, plan, tx.now)
             checkpoints.add(tx, checkpoint)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from restead.domain.backup import Backup, BackupRules
 from restead.domain.errors import NotFound
@@ -24,6 +24,7 @@ class Rules:
     quotas: QuotaLimits = field(default_factory=QuotaLimits)
     restores_without_safety: bool = True  # whether callers may ask for them
     policies: PolicyLimits = field(default_factory=PolicyLimits)
+    schedule_jitter: timedelta = timedelta(0)  # by how much runs of policies may begin late
 
 
 @dataclass(frozen=True, slots=True)

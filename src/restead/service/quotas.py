@@ -6,6 +6,7 @@ from restead.domain.caller import Action, Caller
 from restead.domain.ids import ProjectId
 from restead.domain.quota import Quota, quotas
 from restead.records import backups
+from restead.records import quotas as rows
 from restead.service.doors import Doors
 
 
@@ -15,14 +16,13 @@ class Quotas:
 
     def quotas(self, caller: Caller, project_id: ProjectId) -> Sequence[Quota]:
         caller.require(Action.QUOTAS_GET, project_id)
-        number, stored = self._usage(project_id)
-        return quotas(self._doors.rules.quotas, backups=number, stored=stored)
+        with self._doors.records.read() as tx:
+            number, stored = backups.usage(tx, project_id)
+            limits = rows.limits(tx, project_id, self._doors.rules.quotas)
+        return quotas(limits, backups=number, stored=stored)
 
     def stored(self, caller: Caller, project_id: ProjectId) -> int:
         """Return how many bytes the project's backups have added to the repository: what the quota rounds."""
         caller.require(Action.QUOTAS_GET, project_id)
-        return self._usage(project_id)[1]
-
-    def _usage(self, project_id: ProjectId) -> tuple[int, int]:
         with self._doors.records.read() as tx:
-            return backups.usage(tx, project_id)
+            return backups.usage(tx, project_id)[1]

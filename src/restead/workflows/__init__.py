@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+from restead.domain.quota import QuotaLimits
 from restead.domain.run import RunKind
 from restead.ports import Servers, Volumes
 from restead.records import Records
@@ -36,14 +37,16 @@ def stories(
     grace: timedelta = timedelta(seconds=60),
     look_every: timedelta = timedelta(seconds=0.5),
     progress_every: timedelta = timedelta(minutes=5),
+    quotas: QuotaLimits = QuotaLimits(),
 ) -> Mapping[RunKind, Story]:
     """Return the story of every kind of run.
 
     *grace*: how long a server is asked politely to stop.  *look_every*: how often a restore looks whether somebody
     has cancelled or throttled it.  *progress_every*: how much of a backup's work a crash can cost; zero: all of it.
+    *quotas*: of projects that have none of their own.
     """
     return {
-        RunKind.BACKUP: BackupStory(records, repository, servers, volumes, progress_every),
+        RunKind.BACKUP: BackupStory(records, repository, servers, volumes, progress_every, quotas),
         RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace, look_every=look_every),
         RunKind.DELETE: DeleteStory(records, repository),
     }

@@ -16,6 +16,7 @@ from restead.domain.backup import Backup, BackupRequest, Failure, VolumeBackup, 
 from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound
 from restead.domain.ids import BackupId, ManifestId
 from restead.domain.known import KnownDisk
+from restead.domain.quota import QuotaLimits
 from restead.domain.run import Told
 from restead.domain.server import Server
 from restead.domain.states import BackupState, Event
@@ -29,7 +30,7 @@ from restead.ports import (
     TracksChanges,
     Volumes,
 )
-from restead.records import Records, Transaction, backups, known
+from restead.records import Records, Transaction, backups, known, quotas
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Hint, Repository, Saved, Session
 from restead.workflows.meter import Meter, Reading, update
@@ -49,7 +50,9 @@ class BackupStory:
         servers: Servers,
         volumes: Volumes,
         progress_every: timedelta = timedelta(minutes=5),
+        quotas: QuotaLimits = QuotaLimits(),
     ) -> None:
+        self._quotas = quotas
         self._progress_every = progress_every
         self._records = records
         self._repository = repository
@@ -82,6 +85,8 @@ class BackupStory:
         if earlier is not None:
             return earlier
         self._check_server(backup)
+        with self._records.read() as tx:
+            quotas.check_capacity(tx, backup.project_id, self._quotas)
         parents, believed = self._parents(backup), self._known(backup)
         # What an earlier life has noted is kept from collection by being read, and taken over by the commit.
         reads = [*filter(None, parents), *(one.manifest for one in believed if one)]

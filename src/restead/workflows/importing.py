@@ -16,11 +16,11 @@ from functools import partial
 
 from restead.domain.backup import Backup, VolumeBackup
 from restead.domain.ids import BackupId, CheckpointId, RunId, VolumeBackupId, VolumeId, new_id
-from restead.domain.quota import QuotaLimits, check_quotas
+from restead.domain.quota import QuotaLimits
 from restead.domain.server import Server
 from restead.domain.states import BackupState
 from restead.ports import Moment
-from restead.records import Records, Transaction, backups, stock, utc_now
+from restead.records import Records, Transaction, quotas, stock, utc_now
 from restead.repository import Repository, Saved, Session
 from restead.workflows.adopt import checkpoint_of
 from restead.workflows.backup import Journal, description_of, with_saved
@@ -54,8 +54,7 @@ class Importer:
             Unavailable: an image was changed while it was read, or the session was ended by somebody else.
         """
         with self._records.read() as tx:
-            number, stored = backups.usage(tx, request.server.project_id)
-        check_quotas(self._quotas, backups=number, stored=stored)
+            quotas.check(tx, request.server.project_id, self._quotas)
         run_id = RunId(new_id())
         with self._repository.session(request.server.project_id, label=run_id) as session:
             # Closed before the commit: closing it is what proves that no image changed meanwhile.
