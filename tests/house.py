@@ -42,12 +42,14 @@ SECRET = KeyFile(bytes(range(32)))
 
 
 class House:
-    """Everything put together.  *folder* holds the records and the cache; it may be on any file system."""
+    """Everything put together.  *folder* holds the cache and, if no *database* is given, the records."""
 
     def __init__(
-        self, folder: Path, *, chunk_size: int = 4096, rules: Rules | None = None, cloud: MemoryCloud | None = None
+        self, folder: Path, *, chunk_size: int = 4096, rules: Rules | None = None, cloud: MemoryCloud | None = None,
+        database: str | None = None,
     ) -> None:
         self.folder = folder
+        self.database = database or f"sqlite:///{folder}/records.db"
         self.store = MemoryBlobs()
         self.cloud = cloud or MemoryCloud()
         self.caller = Caller("u1", PROJECT, frozenset({Role.MEMBER}))
@@ -64,7 +66,7 @@ class House:
         """Put the house together over what is stored, as a start of the service does, on this power."""
         self.power = power or Power()
         self.cloud.before = self._cloud_needs_power
-        self.records = Records.open(f"sqlite:///{self.folder}/records.db")
+        self.records = Records.open(self.database)
         self.records.migrate()
         self.tokens = Tokens(self.records)
         self.repository = Repository.open(

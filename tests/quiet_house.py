@@ -23,8 +23,8 @@ def _no_logger(*_: object) -> structlog.testing.CapturingLogger:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def house(database: str) -> Iterator[House]:
     with TemporaryDirectory(dir=_FAST, prefix="restead-test-") as folder:
-        house = House(Path(folder))
+        house = House(Path(folder), database=database)
         yield house
         house.close()

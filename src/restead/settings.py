@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     s3_requests: Threads = Field(
         32, description="Requests that are under way for one disk that is restored or verified from S3."
     )
+    database: SecretStr | None = Field(
+        None,
+        description="Where the records are: postgresql://USER@HOST/DATABASE. A file in the data folder if not set.",
+    )
     chunk_size: int = Field(
         256 * 1024,
         ge=4096,
@@ -209,6 +213,13 @@ class Settings(BaseSettings):
         if self.passphrase is not None and self.passphrase_file is not None:
             raise ValueError("passphrase and passphrase_file exclude each other; both are set")
         return self
+
+    @property
+    def records_url(self) -> str:
+        """Where the records are, as `Records.open` takes it."""
+        if self.database is None or not self.database.get_secret_value():
+            return f"sqlite:///{self.data / 'records.sqlite'}"
+        return self.database.get_secret_value()
 
     @property
     def rights(self) -> Rights:

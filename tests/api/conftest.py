@@ -1,11 +1,13 @@
 """What every test of the API stands on."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import structlog
 from tests.api.front import Front
+from tests.lab.databases import database, database_name, shared_database, shared_database_name
+
+__all__ = ["database", "database_name", "front", "shared_database", "shared_database_name", "shared_front"]
 
 
 @pytest.fixture(autouse=True)
@@ -18,16 +20,16 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(database: str) -> Iterator[Front]:
     """The API of a service of its own."""
-    front = Front(tmp_path)
+    front = Front(database)
     yield front
     front.close()
 
 
 @pytest.fixture(scope="module")
-def shared_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def shared_front(shared_database: str) -> Iterator[Front]:
     """The API of a service that the tests of one file share: for those that leave nothing behind."""
-    front = Front(tmp_path_factory.mktemp("front"))
+    front = Front(shared_database)
     yield front
     front.close()

@@ -4,13 +4,10 @@ No run is ever worked on: what they would have done to the rows is done by `fini
 """
 
 import asyncio
-import functools
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -81,23 +78,11 @@ class Clock:
         return self.now
 
 
-@functools.cache
-def _empty_records() -> bytes:
-    """Return a database with tables and no rows: made once, since making one takes longer than most tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "records.db"
-        records = Records.open(f"sqlite:///{path}")
-        records.migrate()
-        records.close()
-        return path.read_bytes()
-
-
 class Front:
-    """The API on a folder of its own; every answer is held against the published document."""
+    """The API on a database of its own; every answer is held against the published document."""
 
-    def __init__(self, folder: Path, *, rules: Rules | None = None, **settings: Any) -> None:
-        (folder / "records.db").write_bytes(_empty_records())
-        self.records = Records.open(f"sqlite:///{folder / 'records.db'}", clock=Clock())
+    def __init__(self, database: str, *, rules: Rules | None = None, **settings: Any) -> None:
+        self.records = Records.open(database, clock=Clock())
         self.cloud = MemoryCloud()
         self.submitted: list[RunId] = []
         self.compared: Sequence[Comparison | None] = ()  # what reading the disks would have found

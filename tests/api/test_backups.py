@@ -237,9 +237,9 @@ def test_a_server_that_is_not_there_or_busy_is_refused(front: Front) -> None:
     assert front.protect(server).code == "CSBS.6005"
 
 
-def test_what_the_operator_forbids_is_refused(tmp_path: Any) -> None:
+def test_what_the_operator_forbids_is_refused(database: str) -> None:
     rules = Rules(backup=BackupRules(shared_disks=False), quotas=QuotaLimits(backups=1))
-    front = Front(tmp_path, rules=rules)
+    front = Front(database, rules=rules)
     server = front.server()
     front.cloud.put(replace(server, volumes=(replace(server.volumes[0], shared=True),)))
     assert front.protect(server).code == "CSBS.6010"

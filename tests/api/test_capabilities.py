@@ -1,7 +1,6 @@
 """Capability checks, quotas, servers and the status over HTTP."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,8 +98,8 @@ def test_one_of_the_two_questions_may_be_null(shared_front: Front) -> None:
     assert len(answer.json["protectable"]) == 100
 
 
-def test_quotas_tell_limits_and_use(tmp_path: Path) -> None:
-    front = Front(tmp_path, rules=Rules(quotas=QuotaLimits(backups=600)))
+def test_quotas_tell_limits_and_use(database: str) -> None:
+    front = Front(database, rules=Rules(quotas=QuotaLimits(backups=600)))
     front.backup_of(front.server(20 * MIB))
     assert front.get("/quotas").json == {
         "quotas": {
@@ -149,10 +148,10 @@ def test_a_name_that_is_no_text_is_shown_all_the_same(front: Front) -> None:
     assert front.get("/servers").json["servers"][0]["name"] == "\udcff\x00ü"
 
 
-def test_the_status_tells_what_somebody_should_know(tmp_path: Path) -> None:
+def test_the_status_tells_what_somebody_should_know(database: str) -> None:
     """Asked anew each time: a warning goes when its reason is gone."""
     warnings = ["the recovery key is kept nowhere else"]
-    front = Front(tmp_path, warnings=lambda: tuple(warnings))
+    front = Front(database, warnings=lambda: tuple(warnings))
     rest = {"version": __version__, "stored": 0, "verification": None}
     assert front.get("/status").json == {"status": {**rest, "warnings": warnings}}
     warnings.clear()

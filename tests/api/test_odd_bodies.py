@@ -1,7 +1,6 @@
 """Bodies as nobody sends them by mistake: always 400 or 413, never 500."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,8 +149,8 @@ _JSON = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def lone_front(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    front = Front(Path(tmp_path_factory.mktemp("lone")))
+def lone_front(shared_database: str) -> Any:
+    front = Front(shared_database)
     yield front
     front.close()
 

@@ -3,7 +3,6 @@
 import hashlib
 import re
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from tests.api.front import Front
@@ -30,9 +29,9 @@ def test_the_page_loads_only_what_we_serve(shared_front: Front) -> None:
     assert shared_front.get("!/docs/", token=None, check=False).content == page.content
 
 
-def test_the_page_finds_its_parts_behind_a_prefix(tmp_path: Path) -> None:
+def test_the_page_finds_its_parts_behind_a_prefix(database: str) -> None:
     """Where a proxy in front takes a prefix off, the browser must put it back on."""
-    front = Front(tmp_path, base_url="https://backup.test/cloud/")
+    front = Front(database, base_url="https://backup.test/cloud/")
     text = front.get("!/docs", check=False).content.decode()
     assert 'src="/cloud/docs/docs.js"' in text
     assert 'data-document="/cloud/openapi.json"' in text

@@ -15,9 +15,9 @@ LISTS = {
 
 
 @pytest.fixture(scope="module")
-def seven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def seven(shared_database: str) -> Iterator[Front]:
     """Seven backups and seven restores of one server."""
-    front = Front(tmp_path_factory.mktemp("seven"))
+    front = Front(shared_database)
     server = front.server(MIB)
     for number in range(7):
         backup = front.backup_of(server, backup_name=f"b{number % 3}")
@@ -73,8 +73,8 @@ def test_the_next_page_repeats_every_filter_and_skips_only_once(seven: Front) ->
     assert len(list(itertools.chain(*_walk(seven, "checkpoint_items", sent)))) == 6
 
 
-def test_links_start_with_the_address_that_is_set(tmp_path_factory: pytest.TempPathFactory) -> None:
-    front = Front(tmp_path_factory.mktemp("address"), base_url="https://backup.test/cloud/")
+def test_links_start_with_the_address_that_is_set(database: str) -> None:
+    front = Front(database, base_url="https://backup.test/cloud/")
     server = front.server(MIB)
     for _ in range(2):
         front.backup_of(server)

@@ -10,6 +10,7 @@ from tests.api.front import MIB, PROJECT, Front
 
 from restead.api import create_api
 
+pytestmark = pytest.mark.long_on_postgres
 _EXAMPLES = 15  # generated requests for each operation, besides those that cover each rule of its schema
 
 # What a schema cannot say: an entry that must exist, members that must differ, what is not supported yet.
@@ -27,9 +28,9 @@ schemathesis.openapi.format("csbs-time", _times())
 
 
 @pytest.fixture(scope="module")
-def generated_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def generated_front(shared_database: str) -> Iterator[Front]:
     """A service with a server and a backup in it."""
-    front = Front(tmp_path_factory.mktemp("generated"))
+    front = Front(shared_database)
     front.backup_of(front.server(MIB))
     yield front
     front.close()

@@ -1,13 +1,12 @@
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
+from tests.lab.databases import database, database_name
 from tests.records.rows import Clock
 
 from restead.records import Records
 
-_FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
+__all__ = ["database", "database_name"]
 
 
 @pytest.fixture
@@ -16,9 +15,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def records(clock: Clock) -> Iterator[Records]:
-    with TemporaryDirectory(dir=_FAST, prefix="restead-test-") as folder:
-        records = Records.open(f"sqlite:///{folder}/records.db", clock=clock)
-        records.migrate()
-        yield records
-        records.close()
+def records(clock: Clock, database: str) -> Iterator[Records]:
+    records = Records.open(database, clock=clock)
+    yield records
+    records.close()

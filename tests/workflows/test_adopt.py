@@ -2,11 +2,11 @@
 
 import shutil
 from itertools import count
-from pathlib import Path
 
 import pytest
 from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
+from tests.lab import rows
 
 from restead.domain.backup import Backup
 from restead.domain.errors import Code, InvalidRequest
@@ -21,28 +21,14 @@ from restead.workflows.stock import stored_disks, take_stock, warnings_of
 def _lose_records(house: House) -> None:
     """All rows are gone, as after `rm records.sqlite*`."""
     house.close()
-    for file in house.folder.glob("records.db*"):
-        file.unlink()
+    rows.lose(house.records)
     house.open()
 
 
-def _keep(house: House) -> Path:
-    """Copy the rows as they are now, to be put back later."""
-    kept = house.folder / "kept.db"
-    kept.unlink(missing_ok=True)
-    with house.records.begin() as tx:
-        tx.connection.exec_driver_sql("SELECT 1")
+def _put_back(house: House, kept: rows.Rows) -> None:
+    """The rows are as they were earlier."""
     house.close()
-    shutil.copy(house.folder / "records.db", kept)
-    house.open()
-    return kept
-
-
-def _put_back(house: House, kept: Path) -> None:
-    house.close()
-    for file in house.folder.glob("records.db*"):
-        file.unlink()
-    shutil.copy(kept, house.folder / "records.db")
+    rows.put_back(house.records, kept)
     house.open()
 
 
@@ -117,6 +103,7 @@ def test_adopting_twice_changes_nothing(house: House) -> None:
     assert house.dump() == before
 
 
+@pytest.mark.long_on_postgres
 def test_power_cut_anywhere_in_adopting(house: House) -> None:
     """What is adopted is whole, and the next time goes on with the rest."""
     server, other = house.server(), house.server((16384,), name="db-1", seed=2)
@@ -205,7 +192,7 @@ def test_what_a_restore_has_overwritten_is_adopted_too(house: House) -> None:
 def test_backups_that_are_younger_than_the_records_come_into_the_lists(house: House) -> None:
     server = house.server()
     first = house.protect(server)
-    kept = _keep(house)
+    kept = rows.everything(house.records)
     house.scribble(server, 2)
     second, wanted = house.protect(server, name="later"), house.disks(server)
     _put_back(house, kept)
@@ -218,7 +205,7 @@ def test_a_backup_that_the_records_say_is_being_made_is_found_when_its_run_has_e
     """The rows were put back to a moment inside it; the run cannot tell any more what it saved, the repository can."""
     server = house.server()
     backup = house.protect(server, wait=False)
-    kept = _keep(house)
+    kept = rows.everything(house.records)
     house.drain()
     wanted = house.disks(server)
     _put_back(house, kept)
@@ -236,7 +223,7 @@ def test_a_backup_that_the_records_say_is_being_made_is_found_when_its_run_has_e
 def test_a_backup_whose_deletion_was_rolled_back_becomes_error(house: House) -> None:
     server = house.server()
     gone, stays = house.protect(server), house.protect(server)
-    kept = _keep(house)
+    kept = rows.everything(house.records)
     house.service.checkpoints.delete(house.caller, PROJECT, gone.checkpoint_id, None)
     house.drain()
     _put_back(house, kept)
@@ -381,7 +368,7 @@ def test_a_restore_that_the_records_have_forgotten_is_not_done_again(house: Hous
     backup = house.protect(server)
     house.scribble(server, 5)
     restore = house.restore(backup, wait=False)
-    kept = _keep(house)
+    kept = rows.everything(house.records)
     house.drain()
     house.scribble(server, 6)
     newer = house.disks(server)

@@ -2,10 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from tests.fakes.power import Power, PowerCut
@@ -42,10 +39,10 @@ class Tale:
 class Place:
     """Records and engines over them."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, database: str) -> None:
+        self.database = database
         self.clock = Clock()
-        self.records = Records.open(f"sqlite:///{folder}/records.db", clock=self.clock)
-        self.records.migrate()
+        self.records = Records.open(database, clock=self.clock)
         self.tale = Tale()
         self.engine = self.another_engine()
 
@@ -68,18 +65,11 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    with _place() as place:
-        yield place
-
-
-@contextmanager
-def _place() -> Iterator[Place]:
-    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None, prefix="restead-test-") as folder:
-        place = Place(folder)
-        yield place
-        place.engine.stop(timedelta(seconds=5))
-        place.records.close()
+def place(database: str) -> Iterator[Place]:
+    place = Place(database)
+    yield place
+    place.engine.stop(timedelta(seconds=5))
+    place.records.close()
 
 
 def test_a_run_and_its_ending_are_one_transaction(place: Place) -> None:
@@ -218,7 +208,7 @@ def test_threads_keep_the_leases_of_long_runs(place: Place) -> None:
     """A run that lasts many leases keeps its own."""
     place.clock = None  # type: ignore[assignment]
     place.engine = Engine(
-        Records.open(str(place.records.engine.url)), {RunKind.BACKUP: place.tale}, lease=timedelta(seconds=0.4)
+        Records.open(place.database), {RunKind.BACKUP: place.tale}, lease=timedelta(seconds=0.4)
     )
 
     def story(run: DurableRun) -> str:

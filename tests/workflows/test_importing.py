@@ -123,6 +123,7 @@ def test_images_of_a_known_server_are_its_disks_in_order(desk: Desk) -> None:
     assert [volume.incremental for volume in desk.house.protect(server).volumes] == [True, False]
 
 
+@pytest.mark.long_on_postgres
 def test_power_cut_anywhere_in_an_import(desk: Desk) -> None:
     """Adopting afterwards gives the whole backup or none, and leaves no session open."""
     house, data = desk.house, os.urandom(16 * 1024)

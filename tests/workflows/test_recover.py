@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
+from tests.lab import rows
 
 from restead.domain.backup import Tag
 from restead.domain.caller import Role
@@ -28,8 +29,7 @@ _SERVERS = [{"id": "s1", "name": "web-1", "added_later": [1, {"x": None}]}]
 def _lose_everything(house: House) -> None:
     """A new machine: no rows, no cache; the repository and its key are all there is."""
     house.close()
-    for file in house.folder.glob("records.db*"):
-        file.unlink()
+    rows.lose(house.records)
     shutil.rmtree(house.folder / "cache")
     house.server_definitions = []
     house.open()
@@ -213,6 +213,7 @@ def test_the_records_know_the_newest_digest_too(house: House) -> None:
         house.repository.log.require(known[0] + 1, known[1])
 
 
+@pytest.mark.long_on_postgres
 def test_power_cut_anywhere_in_copying_and_recovering(house: House) -> None:
     """A copy is there or not; whatever of a recovery is done is whole, and the next time does the rest."""
     server = house.server()
@@ -271,6 +272,7 @@ def test_a_repository_without_a_copy_is_adopted_as_before(house: House) -> None:
     assert house.backup(backup.id).name == backup.name
 
 
+@pytest.mark.long_on_postgres
 def test_caches_can_go_while_backups_and_restores_run(house: House, tmp_path: Path) -> None:
     """The cache folder is deleted again and again under threads that look things up and add to it."""
     import threading

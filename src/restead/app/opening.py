@@ -4,7 +4,7 @@
       key              opens the repository, unless a passphrase does
       repository/      sealed objects: copy this, and keep the recovery key: docs/operate.md tells how to go on;
                        not here if the setting `store` says where else
-      records.sqlite   names, states, stories, tokens (hashed)
+      records.sqlite   names, states, stories, tokens (hashed); not here if the setting `database` says where else
       servers/         one JSON file for each server, and the logs of its machine
       cache/           may be lost at any time
       scratch/         packs under way, if the repository is in an object store
@@ -155,7 +155,7 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
         Unavailable: it cannot be made or read; another service holds it.
     """
     folder = DataFolder(settings.data)
-    records = Records.open(f"sqlite:///{settings.data / 'records.sqlite'}")
+    records = Records.open(settings.records_url)
     try:
         with folder.setting_up() as holder:
             if serving:

@@ -1,17 +1,16 @@
 """The database: opened, brought up to date, and its transactions.
 
-SQLite for now; nothing but the listeners below is SQLite's own.  Every writing transaction takes the write lock
-when it begins, so what it has read cannot change before it writes: check and change are one.
+SQLite in the data folder, or PostgreSQL; what is their own stands in `sqlite.py` and `postgres.py`.  Every writing
+transaction takes the write lock when it begins, so what it has read cannot change before it writes: check and
+change are one.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -20,10 +19,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
+from restead.records import postgres, sqlite
 
 Clock = Callable[[], datetime]
 
-_BUSY_TIMEOUT = 30_000  # ms a transaction waits for another's write lock before it is Unavailable
+_SQLITE, _POSTGRES = "sqlite", "postgresql"
+# What PostgreSQL says while it may not be written to, or has ended a connection that kept a transaction open.
+_PASSING = ("25006", "25P03", "25P04")
+_NOT_NOW = "the records cannot be read or written now"
+_BROKEN = ("XX001", "XX002")  # damaged data, a damaged index
 
 
 class RecordsUnavailable(Unavailable):
@@ -49,17 +53,32 @@ class Records:
     def __init__(self, engine: sa.Engine, clock: Clock) -> None:
         self.engine = engine
         self._clock = clock
-        self._reading = engine.execution_options(reading=True)
+        one_moment = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.on_server else {}
+        self._reading = engine.execution_options(reading=True, **one_moment)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock = utc_now) -> "Records":
-        """Return the records at *url* (`sqlite:////absolute/path`); `migrate` before the first use."""
-        engine = sa.create_engine(url, pool_size=16, max_overflow=64)  # more than requests and runs at once
-        if engine.dialect.name == "sqlite":
-            _make_private(engine.url.database)
-            sa.event.listen(engine, "connect", _on_connect)
-            sa.event.listen(engine, "begin", _on_begin)
-        return cls(engine, clock)
+        """Return the records at *url*; connects to nothing yet.  `migrate` before the first use.
+
+        *url*: `sqlite:////absolute/path`, or `postgresql://USER@HOST/DATABASE` with libpq's parameters behind `?`.
+
+        Raises:
+            InvalidRequest: the address is none of these.
+        """
+        try:
+            parts = sa.make_url(url)
+        except sa.exc.ArgumentError:
+            raise InvalidRequest("the address of the records is no URL") from None  # it could show a password
+        if parts.drivername == _SQLITE:
+            return cls(sqlite.open_engine(parts), clock)
+        if parts.drivername == _POSTGRES:
+            return cls(postgres.open_engine(parts), clock)
+        raise InvalidRequest(f"records are kept by {_SQLITE}:// or {_POSTGRES}://, not by {parts.drivername[:40]}://")
+
+    @property
+    def on_server(self) -> bool:
+        """Whether a database server keeps them, not a file."""
+        return self.engine.dialect.name == _POSTGRES
 
     def migrate(self) -> None:
         """Bring the tables up to this release's shape; nothing happens if they are.
@@ -67,12 +86,14 @@ class Records:
         All in one transaction: a crash leaves the old shape.
 
         Raises:
-            InvalidRequest: a newer release wrote the records.
+            InvalidRequest: a newer release wrote the records, or the database is made so that it cannot keep them.
         """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         with self.begin() as tx:
+            if self.on_server:
+                postgres.check_database(tx.connection)
             stands = MigrationContext.configure(tx.connection).get_current_revision()
             if stands is not None and stands not in known:
                 raise InvalidRequest(f"the records have shape {stands}, which only a newer restead knows")
@@ -103,33 +124,14 @@ class Records:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
-        raise RecordsUnavailable("the records cannot be read or written now", detail=str(error)) from error
-    except sa.exc.DatabaseError as error:
-        if type(error) is not sa.exc.DatabaseError:  # IntegrityError, ProgrammingError, …: a bug, not the file
-            raise
-        raise Damaged("the records are damaged", detail=str(error)) from error
+    except sa.exc.TimeoutError as error:
+        raise RecordsUnavailable(_NOT_NOW, detail=str(error)) from error
+    except sa.exc.DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        if isinstance(error, sa.exc.OperationalError) or error.connection_invalidated or state in _PASSING:
+            raise RecordsUnavailable(_NOT_NOW, detail=str(error)) from error
+        if type(error) is sa.exc.DatabaseError or state in _BROKEN:
+            raise Damaged("the records are damaged", detail=str(error)) from error
+        raise  # IntegrityError, ProgrammingError, …: a bug, not the database
     except json.JSONDecodeError as error:  # from a column's type, while a row was read
         raise Damaged("a row of the records cannot be read", detail=str(error)) from error
-
-
-def _make_private(file: str | None) -> None:
-    """Make the database's file readable by its owner alone; SQLite gives its journals the same mode."""
-    if file and file != ":memory:":
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _on_connect(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: _on_begin does
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",  # a commit is on the disk when it returns; NORMAL would lose the last ones in a power cut
-        f"busy_timeout={_BUSY_TIMEOUT}",
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
