@@ -43,10 +43,12 @@ class Spread:
                     if len(held) >= _HELD:
                         self._spill(name[0])
 
+    def numbers(self) -> set[int]:
+        """Return the first bytes of all names."""
+        return {number for number, held in enumerate(self._held) if held} | self._files.keys()
+
     def bucket(self, number: int) -> set[bytes]:
         """Return the names that begin with that byte."""
-        if not self._held[number] and number not in self._files:
-            return set()
         names = bytes(self._held[number])
         if number in self._files:
             size = os.fstat(self._files[number]).st_size
@@ -133,24 +135,26 @@ class Weighing:
 
     def run(self, spread: Spread, records: Iterator[bytes], check: Callable[[], None]) -> Holdings:
         """*records*: the entries of the index, encoded, sorted by name."""
-        buckets = groupby(records, key=lambda record: record[0])
-        held = next(buckets, None)
-        for number in range(_BUCKETS):
-            needed = spread.bucket(number)
-            here = held is not None and held[0] == number
-            if needed or here:  # a small repository has something in few of them
-                check()
-            if held is not None and here:
-                for name, entries in groupby(held[1], key=lambda record: record[:NAME_SIZE]):
-                    places = {Hint.decode(entry).place for entry in entries}  # an entry may be there twice
-                    for place in places:
-                        self._found.total[place.pack] = self._found.total.get(place.pack, 0) + place.length
-                    if name in needed:
-                        needed.discard(name)
-                        self._weigh(name, sorted(places))
-                held = next(buckets, None)
+        left = spread.numbers()
+        for number, held in groupby(records, key=lambda record: record[0]):
+            check()
+            needed = spread.bucket(number) if number in left else set()
+            left.discard(number)
+            self._weigh_all(needed, held)
             self._found.missing += needed
+        for number in sorted(left):
+            self._found.missing += spread.bucket(number)
         return self._found
+
+    def _weigh_all(self, needed: set[bytes], records: Iterator[bytes]) -> None:
+        """Take out of *needed* what the index knows."""
+        for name, entries in groupby(records, key=lambda record: record[:NAME_SIZE]):
+            places = {Hint.decode(entry).place for entry in entries}  # an entry may be there twice
+            for place in places:
+                self._found.total[place.pack] = self._found.total.get(place.pack, 0) + place.length
+            if name in needed:
+                needed.discard(name)
+                self._weigh(name, sorted(places))
 
     def _weigh(self, name: bytes, places: Sequence[Place]) -> None:
         # Of several holders one counts, the same for everybody who looks: the others become garbage.
