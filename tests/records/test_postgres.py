@@ -34,7 +34,8 @@ def records(cluster: Cluster) -> Iterator[Records]:
     records = Records.open(cluster.url("one"))
     yield records
     records.close()
-    cluster.do("DELETE FROM volume_backups; DELETE FROM backups; DELETE FROM checkpoints; DELETE FROM runs", "one")
+    cluster.do("DELETE FROM volume_backups; DELETE FROM backups; DELETE FROM checkpoints; "
+               "DELETE FROM runs; DELETE FROM operations", "one")  # fmt: skip
 
 
 def count(records: Records) -> int:
