@@ -71,6 +71,15 @@ class ReadsIntoBuffers(Protocol):
         ...
 
 
+@runtime_checkable
+class LocksObjects(Protocol):
+    """A store that refuses to delete some objects for a time, whoever asks."""
+
+    def locked_until(self, name: str) -> str:
+        """Return until when nobody can delete the object, as the store says it; "" if it says nothing."""
+        ...
+
+
 class BlockSource(Protocol):
     """A disk, or a disk as it was at one moment, open for reading."""
 

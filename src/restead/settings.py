@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     s3_requests: Threads = Field(
         32, description="Requests that are under way for one disk that is restored or verified from S3."
     )
+    s3_lock_days: float = Field(
+        0.0, ge=0, le=36_500, description="Days for which nobody can delete a pack that is put into S3; 0: no lock."
+    )
+    s3_lock_mode: Literal["governance", "compliance"] = Field(
+        "governance", description="Whether somebody who has that right may lift these locks, or nobody."
+    )
     database: SecretStr | None = Field(
         None,
         description="Where the records are: postgresql://USER@HOST/DATABASE. A file in the data folder if not set.",

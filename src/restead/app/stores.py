@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import socket
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,7 +53,8 @@ def _bucket(address: str, settings: Settings) -> tuple[BlobStore, str]:
     service = S3Service(
         bucket=found[1], prefix=(found[2] or "").strip("/"), endpoint=settings.s3_endpoint, region=settings.s3_region,
         profile=settings.s3_profile, ca=settings.s3_ca, allow_http=settings.s3_allow_http,
-        timeout=settings.s3_timeout, retries=settings.s3_retries,
+        timeout=settings.s3_timeout, retries=settings.s3_retries, lock=timedelta(days=settings.s3_lock_days),
+        lock_mode=settings.s3_lock_mode,
     )  # fmt: skip
     return S3Blobs(service), service.address
 

@@ -48,3 +48,6 @@ def _explain(done: Collected) -> None:
         say(f"condemned packs wait for {count_of(len(done.waiting), 'session')} of backups or restores to end")
     if done.unknown:
         say(f"{count_of(done.unknown, 'pack')} of projects without keys are left alone")
+    if done.locked:
+        say(f"{count_of(done.locked, 'pack')} that nothing needs cannot be deleted yet: locked in the store until "
+            f"{done.locked_until}, or longer; later collections try again")  # fmt: skip

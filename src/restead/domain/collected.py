@@ -17,3 +17,5 @@ class Collected:
     later: int = 0  # packs that nothing needs and open sessions may be about to: the next round looks again
     waiting: tuple[int, ...] = ()  # sessions that condemned packs wait for
     unknown: int = 0  # packs of projects that the keyring does not know: left alone
+    locked: int = 0  # condemned packs that the store does not let go yet: the next round tries again
+    locked_until: str = ""  # the earliest of their times, as the store says it

@@ -20,7 +20,7 @@ from pathlib import Path
 from restead.domain.collected import Collected
 from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.domain.ids import ProjectId
-from restead.ports import BlobStore
+from restead.ports import BlobStore, LocksObjects
 from restead.repository.chunk import Press
 from restead.repository.log import Condemnation, Log, Removed, State, condemns
 from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
@@ -60,6 +60,7 @@ class Collector:
         self._garbage = garbage
         self._check = check
         self._done = Collected()
+        self._locked: set[bytes] = set()  # packs that the store has refused to delete in this round
         self._dry = False
 
     def run(self, *, dry: bool) -> Collected:
@@ -188,16 +189,30 @@ class Collector:
         for room in rooms.values():
             room.index.drop(gone, self._check)
         for name, pack, size in packs.objects():
-            if pack in gone:
+            if pack in gone and pack not in self._locked:
                 self._check()
-                self._store.delete(name)
-                self._done.removed += 1
-                self._done.freed += size
+                self._delete(name, pack, size)
         for one in ready:
+            if not self._locked.isdisjoint(one.packs):
+                continue  # to be finished by a later round, when the store lets them go
             try:
                 self._log.append(Removed(one.number))
             except NotFound:
                 pass  # another collector was faster
+
+    def _delete(self, name: str, pack: bytes, size: int) -> None:
+        try:
+            self._store.delete(name)
+        except Unavailable:
+            until = self._store.locked_until(name) if isinstance(self._store, LocksObjects) else ""
+            if not until:
+                raise
+            self._locked.add(pack)
+            self._done.locked += 1
+            self._done.locked_until = min(until, self._done.locked_until or until)
+        else:
+            self._done.removed += 1
+            self._done.freed += size
 
     def _copy(self, room: Room, packs: "_Packs", stranded: Mapping[bytes, set[bytes]]) -> None:
         """Put what only condemned packs hold into fresh ones, opened and checked on the way."""

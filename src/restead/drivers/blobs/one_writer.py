@@ -33,7 +33,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from restead.domain.errors import Damaged, NotFound, Unavailable
-from restead.ports import BlobStore, Buffer
+from restead.ports import BlobStore, Buffer, LocksObjects
 
 _FOLDER = "writers/"
 _RACERS, _RACES = 64, 8
@@ -99,6 +99,9 @@ class OneWriter:
         if not self._many_may_write():
             self._require_claim()
         self._store.delete(name)
+
+    def locked_until(self, name: str) -> str:
+        return self._store.locked_until(name) if isinstance(self._store, LocksObjects) else ""
 
     # ------------------------------------------------------------------ claims
 

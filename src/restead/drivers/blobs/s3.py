@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
 from restead.drivers.blobs.names import LEGAL, checked
+from restead.drivers.blobs.s3_lock import Locks
 from restead.drivers.blobs.s3_service import S3Service
 from restead.ports import Buffer
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import obstore
 
 _MARK = "restead-put"  # user metadata of an object: which put made it
+_LOCKED = "packs/"  # what is locked if that is asked for: all else is replaced, or goes when packs go
 _NO_SUCH_RANGE = 416
 _CONFLICT = 409  # another put of the name is under way: it may be taken, or come free again
 _PAGE = 1000  # names of a listing that one request asks for: what S3 gives at most
@@ -45,6 +47,7 @@ class S3Blobs:
         self._prefix = service.prefix + "/" if service.prefix else ""
         with self._translated("its settings"):
             self._reading, self._writing = service.connections()
+        self._locks = Locks(service, self._obstore)
 
     def __repr__(self) -> str:
         return f"S3Blobs({self._service.address})"
@@ -89,8 +92,12 @@ class S3Blobs:
                         yield name, each["size"]
 
     def delete(self, name: str) -> None:
-        with self._translated(name), suppress(FileNotFoundError):
+        with self._translated(name, "deleted"), suppress(FileNotFoundError):
             self._obstore.delete(self._reading, self._key(name))
+
+    def locked_until(self, name: str) -> str:
+        with self._translated(name):
+            return self._locks.until(self._reading, self._key(name))
 
     # ------------------------------------------------------------------ puts
 
@@ -109,18 +116,34 @@ class S3Blobs:
                 doubt = True
                 continue
             if status != _CONFLICT:
-                return status is None or (doubt and self._mark(name) == mark)
+                ours = status is None or (doubt and self._mark(name) == mark)
+                if ours and name.startswith(_LOCKED):
+                    self._require_lock(name)
+                return ours
         raise Unavailable(f"{name} cannot be put into {self._service.address}: others put it all the time")
 
     def _put_once(self, name: str, body: bytes | memoryview, mark: str) -> int | None:
         """Return None if it was stored, else with which status the service said that the name is taken."""
+        locked = self._service.lock and name.startswith(_LOCKED)
+        way = self._locks.connection() if locked else self._writing
         try:
             self._obstore.put(
-                self._writing, self._key(name), body, mode="create", use_multipart=False, attributes={_MARK: mark}
+                way, self._key(name), body, mode="create", use_multipart=False, attributes={_MARK: mark}
             )
         except self._obstore.exceptions.AlreadyExistsError as error:
             return _status(error)
         return None
+
+    def _require_lock(self, name: str) -> None:
+        """Raises InvalidRequest if locks are asked for, and the service has made none."""
+        if self._locks.proven:
+            return
+        if not self.locked_until(name):
+            raise InvalidRequest(
+                f"s3_lock_days is set, and {self._service.address} shows no lock on {name}: it may know no object "
+                "lock, or the bucket was made without, or these keys may not see it (s3:GetObjectRetention)"
+            )
+        self._locks.proven = True
 
     def _mark(self, name: str) -> object:
         with self._found(name):
@@ -171,12 +194,12 @@ class S3Blobs:
                 raise NotFound(f"the store holds no {name}", detail=_said(error)) from _cleaned(error)
 
     @contextmanager
-    def _translated(self, name: str) -> Iterator[None]:
-        """Raise what obstore says about *name* as our own error."""
+    def _translated(self, name: str, what: str = "reached") -> Iterator[None]:
+        """Raise what obstore says about *name* as our own error: it cannot be reached, or *what* else."""
         try:
             yield
         except (self._obstore.exceptions.BaseError, FileNotFoundError, OSError) as error:
-            why = f"{name} cannot be reached in {self._service.address}: {_said(error)}"
+            why = f"{name} cannot be {what} in {self._service.address}: {_said(error)}"
             raise Unavailable(why) from _cleaned(error)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CONNECT = timedelta(seconds=10)
 _LAST_PAUSE = timedelta(seconds=5)
 _LONGER = 10  # times as long as for another request is waited for a put, which may carry a pack of 64 MiB
+_CHECKSUM = "SHA256"  # of each put: where objects are locked services want one; signing computes this one anyway
 _FRESH = timedelta(minutes=15)  # keys from a file are read again after that
 
 
@@ -40,6 +41,8 @@ class S3Service:
     allow_http: bool = False  # also beyond this machine
     timeout: float = 60.0  # seconds for one try
     retries: int = 4  # after the first try
+    lock: timedelta = timedelta()  # for so long nobody can delete a pack that is put; not at all if it is zero
+    lock_mode: str = "governance"  # or "compliance": then not even who may lift locks
 
     @property
     def address(self) -> str:
@@ -51,25 +54,39 @@ class S3Service:
         Raises:
             InvalidRequest: the way there is not private, or a file that is named cannot be read.
         """
-        keys = None if os.environ.get("AWS_ACCESS_KEY_ID") else _FileKeys.find(self.profile)
-        return self._connect(self.retries, self.timeout, keys), self._connect(0, self.timeout * _LONGER, keys)
+        return self._connect(self.retries, self.timeout), self._connect(0, self.timeout * _LONGER, puts=True)
 
-    def _connect(self, retries: int, timeout: float, keys: "_FileKeys | None") -> "S3Store":
+    def locking(self, until: datetime) -> "S3Store":
+        """Return a connection for puts of objects that are locked until then."""
+        headers = {
+            "x-amz-object-lock-mode": self.lock_mode.upper(),
+            "x-amz-object-lock-retain-until-date": until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        return self._connect(0, self.timeout * _LONGER, puts=True, headers=headers)
+
+    def _connect(
+        self, retries: int, timeout: float, *, puts: bool = False, headers: dict[str, str] | None = None
+    ) -> "S3Store":
         from obstore.store import S3Store
 
+        keys = None if os.environ.get("AWS_ACCESS_KEY_ID") else _FileKeys.find(self.profile)
         endpoint = self.endpoint or _from_environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
         options: dict[str, Any] = {
             "bucket": self.bucket,
             "region": self.region or _from_environment("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
             "conditional_put": "etag",
             "disable_bulk_delete": True,  # not every service has it
-            "client_options": self._client(_private(endpoint, self.allow_http), timeout),
+            "client_options": self._client(_private(endpoint, self.allow_http), timeout) | {
+                "default_headers": ({"x-amz-sdk-checksum-algorithm": _CHECKSUM} if puts else {}) | (headers or {}),
+            },
             "retry_config": {
                 "max_retries": retries,
                 "retry_timeout": timedelta(seconds=timeout * (retries + 1)),
                 "backoff": {"max_backoff": _LAST_PAUSE},
             },
         }
+        if puts:
+            options["checksum_algorithm"] = _CHECKSUM
         if endpoint:
             options["endpoint"] = endpoint
         if keys is not None:
