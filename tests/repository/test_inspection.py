@@ -1,6 +1,8 @@
 """Looking at a whole repository finds all damage, at the right depth, and says which disks need it."""
 
+import itertools
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -180,7 +182,8 @@ def test_an_interrupted_look_goes_on_where_it_was(house: Stocked, depth: Depth) 
     assert len(seen) == packs, "the next one begins anew"
 
 
-def test_a_scrub_without_a_key_is_resumed(house: Stocked, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_a_scrub_without_a_key_is_resumed(house: Stocked, tmp_path: Path, at_once: int) -> None:
     names = sorted(name for name, _ in house.store.list(""))
     flip(house.store, names[0], 60)
     read: list[int] = []
@@ -192,13 +195,28 @@ def test_a_scrub_without_a_key_is_resumed(house: Stocked, tmp_path: Path) -> Non
 
     journal = Journal(tmp_path / "state.json")
     with pytest.raises(InterruptedError):
-        list(scrub(house.store, spend=spend, journal=journal))
+        list(scrub(house.store, spend=spend, journal=journal, at_once=at_once))
     journal.keep()
     again = Journal(tmp_path / "state.json")
-    (finding,) = scrub(house.store, journal=again)
+    (finding,) = scrub(house.store, journal=again, at_once=at_once)
     assert names[0] in finding.message
     assert again.objects == len(names)
     assert len(list(scrub(house.store, journal=Journal(tmp_path / "state.json", restart=True)))) == 1
+
+
+def test_a_scrub_looks_at_as_many_objects_at_once_as_it_is_told(house: Stocked) -> None:
+    """The first four are only read together; findings come in the order of names all the same."""
+    names = sorted(name for name, _ in house.store.list(""))
+    for name in names[:4]:
+        flip(house.store, name, 60)
+    together, count = threading.Barrier(4), itertools.count()
+
+    def spend(_length: int) -> None:
+        if next(count) < 4:
+            together.wait(120)
+
+    found = [error.message.split()[0] for error in scrub(house.store, spend=spend, at_once=4)]
+    assert found == names[:4]
 
 
 def test_verification_lets_the_next_backup_heal(house: Stocked) -> None:

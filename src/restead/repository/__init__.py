@@ -25,6 +25,8 @@ Everything may run at the same time, from several processes and hosts.  Why that
     rewriting × other writers  what is about to be overwritten must be as surveyed; the rest is found by reading back
     collection × collection    condemned packs stay condemned for ever; nobody copies into or counts on them, and
                                removing twice is removing
+    collection × object lock   a condemned pack that the store does not let go yet is left, and its condemnation with
+                               it, which a later round finishes; nobody builds on it meanwhile
     verification × all else    it holds no session: what is gone, or copied by a collection, is looked up again, and a
                                disk is called damaged only if its manifest is in the log afterwards
     anything × crash           before `commit`: garbage, in packs that nobody needs.  After it: complete, because
