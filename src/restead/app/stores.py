@@ -53,8 +53,8 @@ def _bucket(address: str, settings: Settings) -> tuple[BlobStore, str]:
     service = S3Service(
         bucket=found[1], prefix=(found[2] or "").strip("/"), endpoint=settings.s3_endpoint, region=settings.s3_region,
         profile=settings.s3_profile, ca=settings.s3_ca, allow_http=settings.s3_allow_http,
-        timeout=settings.s3_timeout, retries=settings.s3_retries, lock=timedelta(days=settings.s3_lock_days),
-        lock_mode=settings.s3_lock_mode,
+        timeout=settings.s3_timeout, retries=settings.s3_retries, checksums=settings.s3_checksums,
+        lock=timedelta(days=settings.s3_lock_days), lock_mode=settings.s3_lock_mode,
     )  # fmt: skip
     return S3Blobs(service), service.address
 

@@ -141,3 +141,18 @@ def test_a_collection_waits_for_a_service_that_lets_locked_packs_not_go(locked: 
         target = MemoryDisk(9000)
         house.restore(kept, target, repository=house.open())
         assert target.data == b"k" * 9000
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_puts_carry_a_checksum_if_that_is_wanted_or_something_is_locked(
+    moto_bucket: Bucket, keys: Keys, wanted: bool
+) -> None:
+    keys.to(moto_bucket)
+    with FarAway("", weather=MemoryS3()) as way:
+        service = S3Service("backups", endpoint=way.url, retries=0, checksums=wanted, lock=_DAYS)
+        assert S3Blobs(service).put("log/1", b"x")
+        with pytest.raises(InvalidRequest):
+            S3Blobs(service).put(_PACK, b"x")
+        puts = [asked for asked in way.seen if asked.method == "PUT"]
+    assert ["x-amz-checksum-sha256" in asked.headers for asked in puts] == [wanted, True]
+    assert all("x-amz-content-sha256" in asked.headers for asked in puts)

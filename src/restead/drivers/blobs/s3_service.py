@@ -41,6 +41,7 @@ class S3Service:
     allow_http: bool = False  # also beyond this machine
     timeout: float = 60.0  # seconds for one try
     retries: int = 4  # after the first try
+    checksums: bool = True  # each put carries a checksum that the service can verify
     lock: timedelta = timedelta()  # for so long nobody can delete a pack that is put; not at all if it is zero
     lock_mode: str = "governance"  # or "compliance": then not even who may lift locks
 
@@ -71,13 +72,14 @@ class S3Service:
 
         keys = None if os.environ.get("AWS_ACCESS_KEY_ID") else _FileKeys.find(self.profile)
         endpoint = self.endpoint or _from_environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+        summed = puts and (self.checksums or headers)
         options: dict[str, Any] = {
             "bucket": self.bucket,
             "region": self.region or _from_environment("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
             "conditional_put": "etag",
             "disable_bulk_delete": True,  # not every service has it
             "client_options": self._client(_private(endpoint, self.allow_http), timeout) | {
-                "default_headers": ({"x-amz-sdk-checksum-algorithm": _CHECKSUM} if puts else {}) | (headers or {}),
+                "default_headers": ({"x-amz-sdk-checksum-algorithm": _CHECKSUM} if summed else {}) | (headers or {}),
             },
             "retry_config": {
                 "max_retries": retries,
@@ -85,7 +87,7 @@ class S3Service:
                 "backoff": {"max_backoff": _LAST_PAUSE},
             },
         }
-        if puts:
+        if summed:
             options["checksum_algorithm"] = _CHECKSUM
         if endpoint:
             options["endpoint"] = endpoint
