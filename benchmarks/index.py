@@ -62,7 +62,7 @@ def build(folder: Path, chunks: int) -> None:
 def _opened(folder: Path) -> IndexCache:
     cache = IndexCache(folder)
     listed = frozenset(json.loads((folder / "state.json").read_bytes())["objects"])
-    cache.match(listed, lambda _: [])
+    cache.match(listed, lambda _: iter(()))
     return cache
 
 

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,12 @@ def run_of(folder: Path, found: list[Hint], *, fence_keys: int = FENCE) -> Run:
     path = folder / f"run-{os.urandom(4).hex()}"
     count = write_run(path, sorted(hint.encode() for hint in found), fence_keys=fence_keys)
     return Run(path, count, fence_keys=fence_keys)
+
+
+def served(objects: dict[str, list[Hint]], names: Sequence[str]) -> Iterator[tuple[str, list[bytes] | None]]:
+    """Yield what a cache asks for; asking for what is not there fails the test."""
+    for name in names:
+        yield name, sorted(hint.encode() for hint in objects[name])
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 12, 509, 510, 511, 1020, 1021, 5000])
@@ -185,6 +191,22 @@ def test_an_index_object_says_what_was_put_into_it() -> None:
     assert sorted(found) == list(decode_run(encode_run(found), "index/x"))
 
 
+def test_an_index_object_that_is_not_sorted_is_damaged() -> None:
+    """What is looked up by halving would not be found in it."""
+    plain = bytearray(encode_run(hints(10)))
+    plain[-49:], plain[-98:-49] = plain[-98:-49], plain[-49:]
+    with pytest.raises(Damaged, match="index/x is not sorted"):
+        list(decode_run(bytes(plain), "index/x"))
+
+
+@pytest.mark.parametrize("where", [-1, -17])
+def test_an_index_object_with_an_unknown_form_or_pack_is_damaged(where: int) -> None:
+    plain = bytearray(encode_run(hints(10)))
+    plain[where] = 77
+    with pytest.raises(Damaged, match="index/x has"):
+        list(decode_run(bytes(plain), "index/x"))
+
+
 @pytest.mark.parametrize("cut", [0, 1, 7, 8, 100, -1])
 def test_a_cut_index_object_is_damaged(cut: int) -> None:
     with pytest.raises(Damaged, match="index/x"):
@@ -207,9 +229,9 @@ def test_many_small_index_objects_are_fetched_into_one_run(tmp_path: Path) -> No
     """A run for each, and merging them again and again, made opening a repository with a cold cache slow."""
     objects = {f"index/{n}": hints(20, seed=n) for n in range(50)}
     cache, other = IndexCache(tmp_path), IndexCache(tmp_path)
-    assert cache.match(frozenset(objects), objects.__getitem__)
+    assert cache.match(frozenset(objects), lambda names: served(objects, names))
     assert len(list(tmp_path.glob("run-*"))) == 1
-    assert not other.match(frozenset({*objects, "index/gone"}), lambda name: None)
+    assert not other.match(frozenset({*objects, "index/gone"}), lambda names: ((name, None) for name in names))
     for one in (cache, other):
         assert all([hint.place] == one.find(hint.name) for part in objects.values() for hint in part)
 
@@ -219,11 +241,11 @@ def test_what_is_held_already_is_not_looked_for_again(tmp_path: Path) -> None:
     cache, part = IndexCache(tmp_path / "cache"), hints(20)
     cache.add(part, "index/1")
     shutil.rmtree(tmp_path / "cache")
-    assert cache.match(frozenset({"index/1"}), lambda name: pytest.fail(f"{name} was fetched again"))
+    assert cache.match(frozenset({"index/1"}), lambda names: pytest.fail(f"{names} were fetched again"))
     assert [part[0].place] == cache.find(part[0].name)
     assert not (tmp_path / "cache").exists()
     more = hints(20, seed=2)
-    assert cache.match(frozenset({"index/1", "index/2"}), {"index/1": part, "index/2": more}.__getitem__)
+    assert cache.match(frozenset({"index/1", "index/2"}), lambda names: served({"index/2": more}, names))
     assert all([hint.place] == cache.find(hint.name) for hint in part + more)
 
 
@@ -232,7 +254,7 @@ def test_two_openings_of_one_cache_see_each_other(tmp_path: Path) -> None:
     first, second = hints(100, seed=8), hints(100, seed=9)
     one.add(first, "index/1")
     other.add(second, "index/2")
-    one.match(frozenset({"index/1", "index/2"}), lambda name: pytest.fail(f"{name} was fetched again"))
+    one.match(frozenset({"index/1", "index/2"}), lambda names: served({}, names))
     assert all([hint.place] == one.find(hint.name) for hint in first + second)
 
 
@@ -240,7 +262,7 @@ def test_an_index_object_that_is_no_longer_listed_is_forgotten(tmp_path: Path) -
     cache = IndexCache(tmp_path)
     old, new = hints(100, seed=8), hints(100, seed=9)
     cache.add(old, "index/1")
-    cache.match(frozenset({"index/2"}), lambda name: new)
+    cache.match(frozenset({"index/2"}), lambda names: served({"index/2": new}, names))
     assert cache.find(old[0].name) == []
     assert [new[0].place] == cache.find(new[0].name)
 

@@ -7,6 +7,7 @@ whoever changes it holds the folder's lock, across processes.  Runs are never ch
 import fcntl
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ Result = TypeVar("Result")
 _STATE = "state.json"
 _TRIES = 20
 _ENOUGH = 1 << 15  # entries, 3 MB, that are worth a run of their own
+_EVERY = 1.0  # seconds between two writings of the state while index objects come in: what a crash lets be lost
+_MOST_RUNS = 64  # that are merged at once: each is open, and has 60 KiB in memory
 _RATIO = 8  # a run is at least so many times as long as all shorter ones together
 _TOGETHER = 4_096  # names that are looked up in one pass: what it costs in memory
 _SMALL = 65_536  # entries up to which runs become one whatever their lengths: every look-up asks each run
@@ -31,8 +34,9 @@ _SMALL = 65_536  # entries up to which runs become one whatever their lengths: e
 class IndexCache:
     """The runs in *folder*, for any number of threads and processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
+        self._clock = clock
         self._runs: tuple[Run, ...] = ()
         self._held: frozenset[str] = frozenset()
         self._lock = RLock()
@@ -62,9 +66,12 @@ class IndexCache:
     def entries(self) -> int:
         return sum(run.count for run in self._runs)
 
-    def match(self, listed: frozenset[str], fetch: Callable[[str], Iterable[Hint] | None]) -> bool:
-        """Hold exactly what the *listed* index objects hold, fetching those that are missing; tell if all were there.
+    def match(
+        self, listed: frozenset[str], fetch: Callable[[Sequence[str]], Iterator[tuple[str, Iterable[bytes] | None]]]
+    ) -> bool:
+        """Hold exactly what the *listed* index objects hold; tell if all were there.
 
+        *fetch* yields those that are missing, in order, with their sorted encoded entries, or None for what is gone.
         An object that is held but no longer listed may speak of packs that are gone: then all is made anew.
         """
         if listed == self._held:
@@ -74,35 +81,17 @@ class IndexCache:
             if self._held - listed:
                 self._forget()
             self._sweep()
-            return self._fetch(sorted(listed - self._held), fetch)
+            self._take(fetch(sorted(listed - self._held)))
+            return self._held == listed
 
         return self._change(match)
-
-    def _fetch(self, missing: Sequence[str], fetch: Callable[[str], Iterable[Hint] | None]) -> bool:
-        """Hold what these objects hold, small ones in one run together; tell if all were there."""
-        records: list[bytes] = []
-        names: set[str] = set()
-        complete = True
-        for name in missing:
-            entries = fetch(name)
-            if entries is None:
-                complete = False
-                continue
-            records += [entry.encode() for entry in entries]
-            names.add(name)
-            if len(records) >= _ENOUGH:
-                self._append(sorted(records), names)
-                records, names = [], set()
-        if names:
-            self._append(sorted(records), names)
-        return complete
 
     def add(self, entries: Sequence[Hint], name: str) -> None:
         """Hold the entries of the index object *name*, too."""
 
         def add() -> None:
             if name not in self._held:
-                self._append(sorted(entry.encode() for entry in entries), {name})
+                self._take([(name, sorted(entry.encode() for entry in entries))])
 
         self._change(add)
 
@@ -154,16 +143,50 @@ class IndexCache:
         self._runs = tuple(mine.get(name) or Run(self._folder / name, count) for name, count in state["runs"])
         self._held = frozenset(state["objects"])
 
-    def _append(self, records: Sequence[bytes], names: Set[str]) -> None:
-        runs = list(self._runs)
-        if records:
-            runs.append(self._new_run(records))
-        dropped = runs[_worth_merging([run.count for run in runs]) :]
-        if len(dropped) > 1:
-            runs[-len(dropped) :] = [self._new_run(chain.from_iterable(merged(run.lists() for run in dropped)))]
-        else:
-            dropped = []
-        self._save(runs, self._held | names)
+    def _take(self, objects: Iterable[tuple[str, Iterable[bytes] | None]]) -> None:
+        """Hold the entries of these index objects, small ones in one run together.  If one fails, others count."""
+        runs, held, saved = list(self._runs), set(self._held), self._clock()
+        few: list[bytes] = []
+        names: set[str] = set()
+
+        def put() -> None:
+            if few:
+                runs.append(self._new_run(sorted(few)))
+            held.update(names)
+            few.clear()
+            names.clear()
+
+        try:
+            for name, records in objects:
+                if records is None:
+                    continue
+                few += list(records)  # all of them or none
+                names.add(name)
+                if len(few) >= _ENOUGH:
+                    put()
+                if len(runs) >= _MOST_RUNS:
+                    self._settle(runs, held)
+                    runs[:] = self._runs
+                if self._clock() - saved >= _EVERY:
+                    put()
+                    self._save(runs, held)
+                    saved = self._clock()
+        except BaseException:
+            put()
+            self._save(runs, held)
+            raise
+        put()
+        if held != self._held or len(runs) > _worth_merging(runs) + 1:
+            self._settle(runs, held)
+
+    def _settle(self, runs: Sequence[Run], held: Set[str]) -> None:
+        """Let these runs count, but first merge what is worth it."""
+        first = _worth_merging(runs)
+        dropped = runs[first:] if len(runs) - first > 1 else []
+        if dropped:
+            merge = self._new_run(chain.from_iterable(merged(run.lists() for run in dropped)))
+            runs = [*runs[:first], merge]
+        self._save([run for run in runs if run.count], held)
         for run in dropped:
             run.path.unlink(missing_ok=True)
 
@@ -182,19 +205,20 @@ class IndexCache:
         self._save([], frozenset())
         self._sweep()
 
-    def _save(self, runs: Sequence[Run], held: frozenset[str]) -> None:
+    def _save(self, runs: Sequence[Run], held: Set[str]) -> None:
+        """Let these runs and objects count.  Atomic; what a power cut leaves of it is seen, and made anew."""
         state = {"runs": [[run.path.name, run.count] for run in runs], "objects": sorted(held)}
         fresh = self._folder / f"{_STATE}.new"
         fresh.write_text(json.dumps(state))
         fresh.replace(self._folder / _STATE)
-        self._runs, self._held = tuple(runs), held
+        self._runs, self._held = tuple(runs), frozenset(held)
 
 
-def _worth_merging(counts: Sequence[int]) -> int:
+def _worth_merging(runs: Sequence[Run]) -> int:
     """Return from which run on all should become one, so that few are left and each is copied a few times only."""
-    start, behind = len(counts), 0
-    for at in range(len(counts) - 1, -1, -1):
-        if counts[at] < _RATIO * behind or behind + counts[at] <= _SMALL:
+    start, behind = len(runs), 0
+    for at in range(len(runs) - 1, -1, -1):
+        if runs[at].count < _RATIO * behind or behind + runs[at].count <= _SMALL:
             start = at
-        behind += counts[at]
+        behind += runs[at].count
     return start

@@ -6,11 +6,13 @@ Lost runs are made again from the packs' tables of contents.  docs/format.md des
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from restead.domain.errors import Damaged, NotFound, Unavailable
+from restead.repository.ahead import fetched_ahead
 from restead.repository.cache import IndexCache
 from restead.repository.chunk import Form
 from restead.repository.pack import PackReader, Place, Shelf
@@ -19,9 +21,11 @@ from restead.repository.seal import Kind, seal, unseal
 
 RUN_ENTRIES = 65_536  # most entries of one index object: 3 MB, sealed and opened at once
 _LISTINGS = 5  # of index objects that go away between listing and reading
+_UNDER_WAY = 16 << 20  # bytes of index objects that are fetched ahead
 _MANY = 8  # small index objects that are worth becoming one
 _COUNTS = struct.Struct(">II")  # packs, entries
 _ENTRY = struct.Struct(">32sIIIIB")  # name, number of the pack in the list above, offset, sealed and plain length, form
+_JOINED = struct.Struct(">32sI13s")  # the same: name, number of the pack, and what an entry of the cache ends in
 _PACK = 32
 _FORMS = frozenset(Form)
 
@@ -36,15 +40,27 @@ def encode_run(entries: Sequence[Hint]) -> bytes:
 
 def decode_run(plain: bytes, what: str) -> Iterator[Hint]:
     """Yield the entries of an index object.  Raises Damaged if it is none."""
+    return map(Hint.decode, records_of(plain, what))
+
+
+def records_of(plain: bytes, what: str) -> Iterator[bytes]:
+    """Yield the entries of an index object as the cache keeps them, sorted.  Raises Damaged if it is none."""
     packs, count = _COUNTS.unpack_from(plain) if len(plain) >= _COUNTS.size else (0, -1)
     start = _COUNTS.size + packs * _PACK
     if len(plain) != start + count * _ENTRY.size:
         raise Damaged(f"{what} holds {len(plain)} bytes, it says {packs} packs and {count} entries")
-    for name, pack, offset, length, size, form in _ENTRY.iter_unpack(plain[start:]):
-        if pack >= packs or form not in _FORMS:
-            raise Damaged(f"{what} has an entry with pack {pack} of {packs} and form {form}")
-        at = _COUNTS.size + pack * _PACK
-        yield Hint(name, Place(plain[at : at + _PACK], offset, length, size, Form(form)))
+    if unknown := set(plain[start + _ENTRY.size - 1 :: _ENTRY.size]) - _FORMS:
+        raise Damaged(f"{what} has entries of form {min(unknown)}")
+    names = [plain[at : at + _PACK] for at in range(_COUNTS.size, start, _PACK)]
+    last = b""
+    for name, pack, rest in _JOINED.iter_unpack(memoryview(plain)[start:]):
+        if pack >= packs:
+            raise Damaged(f"{what} has an entry with pack {pack} of {packs}")
+        record = name + names[pack] + rest
+        if record < last:
+            raise Damaged(f"{what} is not sorted: {name.hex()} comes too late")
+        yield record
+        last = record
 
 
 def pack_of(name: str) -> bytes:
@@ -76,8 +92,9 @@ class _Batch:
 class Index:
     """The index of one project, for any number of threads."""
 
-    def __init__(self, shelf: Shelf, folder: Path) -> None:
+    def __init__(self, shelf: Shelf, folder: Path, *, ahead: int = 0) -> None:
         self._shelf = shelf
+        self._ahead = ahead
         self._prefix = f"index/{shelf.tag}/"
         self.folder = folder / shelf.repository_id.hex() / shelf.tag  # of what this machine keeps of it
         self._cache = IndexCache(self.folder)
@@ -104,18 +121,16 @@ class Index:
     def refresh(self) -> None:
         """Know what the store's index objects say now.  Raises Damaged, naming the object."""
         for _ in range(_LISTINGS):
-            listed = frozenset(name for name, _ in self._shelf.store.list(self._prefix))
-            if self._cache.match(listed, self._fetch_if_there):
+            sizes = dict(self._shelf.store.list(self._prefix))
+            if self._cache.match(frozenset(sizes), partial(self._records, sizes)):
                 return  # else a collection has replaced some of them by others that this listing does not show
 
     def check(self) -> Iterator[tuple[str, Damaged]]:
         """Read every index object of the store, and yield what is wrong, with the object's name."""
-        for name, _ in sorted(self._shelf.store.list(self._prefix)):
+        for name, sealed in self._fetched():
             try:
-                for _ in self._fetch(name):
+                for _ in self._opened(name, sealed):
                     pass
-            except NotFound:
-                continue  # merged into another meanwhile
             except Damaged as error:
                 yield name, error
 
@@ -142,12 +157,9 @@ class Index:
         Whoever reads at any moment finds every other entry at least once.  Memory: one index object.
         """
         batch = _Batch()
-        for name, _ in sorted(self._shelf.store.list(self._prefix)):
+        for name, sealed in self._fetched():
             check()
-            try:
-                entries = list(self._fetch(name))
-            except NotFound:  # another collection was faster
-                continue
+            entries = list(map(Hint.decode, self._opened(name, sealed)))
             left = [entry for entry in entries if entry.place.pack not in packs]
             dropped = len(left) < len(entries)
             if dropped or len(entries) < RUN_ENTRIES // 2:
@@ -190,13 +202,28 @@ class Index:
         ends = hints[:1] + hints[-1:]
         return [] if all(hint.place in self.find(hint.name) for hint in ends) else hints
 
-    def _fetch_if_there(self, name: str) -> Iterator[Hint] | None:
+    def _records(self, sizes: Mapping[str, int], names: Iterable[str]) -> Iterator[tuple[str, Iterator[bytes] | None]]:
+        """Yield these index objects with their entries, None if one is not there any more."""
+        for name, sealed in self._get(sizes, names):
+            yield name, None if sealed is None else self._opened(name, sealed)
+
+    def _fetched(self) -> Iterator[tuple[str, bytes]]:
+        """Yield all index objects with their bytes, but those that a collection removes meanwhile."""
+        sizes = dict(self._shelf.store.list(self._prefix))
+        for name, sealed in self._get(sizes, sorted(sizes)):
+            if sealed is not None:
+                yield name, sealed
+
+    def _get(self, sizes: Mapping[str, int], names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        items = [(name, sizes[name]) for name in names]
+        return fetched_ahead(items, self._if_there, count=self._ahead, budget=_UNDER_WAY)
+
+    def _if_there(self, name: str) -> bytes | None:
         try:
-            return self._fetch(name)
+            return self._shelf.store.get(name)
         except NotFound:
             return None
 
-    def _fetch(self, name: str) -> Iterator[Hint]:
-        sealed = self._shelf.store.get(name)
+    def _opened(self, name: str, sealed: bytes) -> Iterator[bytes]:
         plain = unseal(self._shelf.keys, self._shelf.repository_id, Kind.INDEX, name.encode(), sealed)
-        return decode_run(plain, name)
+        return records_of(plain, name)

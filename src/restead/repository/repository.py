@@ -265,7 +265,7 @@ class Repository:
             raise Damaged(f"the keyring holds no keys of project {project}, of which the log tells")
         names = Names(keys.name_key)
         shelf = Shelf(self._store, self.keyring.live(keys), self.keyring.repository_id, names.tag)
-        index = Index(shelf, self._cache)
+        index = Index(shelf, self._cache, ahead=self._window.ahead)
         return Room(shelf, names, index, LostThings(index.folder), self._window)
 
     def _require_alive(self, number: int, error: BaseException) -> None:
