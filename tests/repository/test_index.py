@@ -244,8 +244,8 @@ def test_what_is_held_already_is_not_looked_for_again(tmp_path: Path) -> None:
     assert cache.match(frozenset({"index/1"}), lambda names: pytest.fail(f"{names} were fetched again"))
     assert [part[0].place] == cache.find(part[0].name)
     assert not (tmp_path / "cache").exists()
-    more = hints(20, seed=2)
-    assert cache.match(frozenset({"index/1", "index/2"}), lambda names: served({"index/2": more}, names))
+    both = {"index/1": part, "index/2": (more := hints(20, seed=2))}  # the folder was gone, and all of it with it
+    assert cache.match(frozenset({"index/1", "index/2"}), lambda names: served(both, names))
     assert all([hint.place] == cache.find(hint.name) for hint in part + more)
 
 

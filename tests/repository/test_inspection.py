@@ -195,10 +195,10 @@ def test_a_scrub_without_a_key_is_resumed(house: Stocked, tmp_path: Path, at_onc
 
     journal = Journal(tmp_path / "state.json")
     with pytest.raises(InterruptedError):
-        list(scrub(house.store, spend=spend, journal=journal, at_once=at_once))
+        list(scrub(house.store, spend=spend, journal=journal, threads=at_once))
     journal.keep()
     again = Journal(tmp_path / "state.json")
-    (finding,) = scrub(house.store, journal=again, at_once=at_once)
+    (finding,) = scrub(house.store, journal=again, threads=at_once)
     assert names[0] in finding.message
     assert again.objects == len(names)
     assert len(list(scrub(house.store, journal=Journal(tmp_path / "state.json", restart=True)))) == 1
@@ -215,7 +215,7 @@ def test_a_scrub_looks_at_as_many_objects_at_once_as_it_is_told(house: Stocked) 
         if next(count) < 4:
             together.wait(120)
 
-    found = [error.message.split()[0] for error in scrub(house.store, spend=spend, at_once=4)]
+    found = [error.message.split()[0] for error in scrub(house.store, spend=spend, threads=4)]
     assert found == names[:4]
 
 

@@ -12,6 +12,8 @@ from restead.repository import Journal, scrub
 from restead.settings import Settings
 from restead.workflows.verify import Pace
 
+_THREADS = 4  # as many as restore a disk
+
 
 def scrub_at(
     address: str, settings: Settings, rate: int, told: Callable[[int, int], None], *, restart: bool
@@ -28,8 +30,8 @@ def scrub_at(
     journal = Journal(_state_file(address, settings), restart=restart)
     try:
         spend = Pace(rate or None, lambda: None)
-        at_once = window_for(address, settings).ahead or 1
-        for error in scrub(store, spend=spend, journal=journal, told=told, at_once=at_once):
+        threads = window_for(address, settings).ahead or _THREADS
+        for error in scrub(store, spend=spend, journal=journal, told=told, threads=threads):
             yield Finding(error.message.split(maxsplit=1)[0].rstrip(":"), error.message)
     except BaseException:
         journal.keep()

@@ -25,12 +25,17 @@ def ahead_of(
 
 
 def fetched_ahead(
-    items: Iterable[tuple[Item, int]], fetch: Callable[[Item], Result], *, count: int, budget: int
+    items: Iterable[tuple[Item, int]],
+    fetch: Callable[[Item], Result],
+    *,
+    count: int,
+    budget: int,
+    stop: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Item, Result]]:
     """Yield each item of some size with what *fetch* returns for it, in order.
 
     Up to *count* are fetched at once or wait for their turn, of *budget* bytes together (or one, whatever its size).
-    What *fetch* raises is raised when the item's turn comes.
+    What *fetch* raises is raised when the item's turn comes.  *stop* is called before the wait for what is under way.
     """
     if count < 2:
         yield from ((item, fetch(item)) for item, _ in items)
@@ -47,5 +52,6 @@ def fetched_ahead(
                 yield item, future.result()
                 spent -= size
         finally:
+            stop()
             for _, _, future in coming:
                 future.cancel()

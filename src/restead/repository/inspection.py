@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from restead.domain.errors import Damaged, NotFound
+from restead.domain.errors import Damaged
 from restead.domain.ids import ProjectId
 from restead.domain.verification import DamagedDisk, Depth, Finding
 from restead.ports import BlobStore
@@ -20,8 +20,8 @@ from restead.repository.log import Log, ManifestEntry
 from restead.repository.mapping import Mapping
 from restead.repository.openings import check_contents, lost_in, open_all
 from restead.repository.ranges import total
-from restead.repository.room import Room
-from restead.repository.scrub import Spend, scrub_control, scrub_object
+from restead.repository.room import Room, Window
+from restead.repository.scrub import Spend, look_at, scrub_control, scrub_object
 
 _PACK = re.compile(r"packs/[0-9a-f]+/[0-9a-f]{64}")
 
@@ -48,6 +48,7 @@ class Inspection:
         journal: Journal,
         spend: Spend,
         told: Callable[[int, int], None],
+        window: Window,
     ) -> None:
         self._store = store
         self._keyring = keyring
@@ -57,6 +58,7 @@ class Inspection:
         self._journal = journal
         self._spend = spend
         self._told = told
+        self._window = window
         self._found: dict[str, str] = {}  # name of an object → what is wrong with it
         self._sizes: list[tuple[str, int]] = []  # of all packs, by name
 
@@ -109,35 +111,30 @@ class Inspection:
     # ------------------------------------------------------------------ packs
 
     def _packs(self) -> None:
-        every = sum(size for _, size in self._sizes)
-        done = sum(size for name, size in self._sizes if self._journal.has(name))
         rooms = {room.shelf.prefix: room for room in map(self._room, self._keyring.projects)}
-        for name, size in self._sizes:
-            if self._journal.has(name):
-                continue
-            self._spend(0)
-            try:
-                self._pack(rooms.get(f"{name.rpartition('/')[0]}/"), name, size)
-            except NotFound:
-                pass  # a collection was faster
-            except Damaged as error:
-                self._journal.note(name, error.message)
-            done += size
-            self._journal.done(name, size)
-            self._told(done, every)
 
-    def _pack(self, room: Room | None, name: str, size: int) -> None:
+        def look(name: str, size: int, spend: Spend) -> None:
+            self._pack(rooms.get(f"{name.rpartition('/')[0]}/"), name, size, spend)
+
+        for _ in look_at(
+            self._sizes, look, spend=self._spend, journal=self._journal, told=self._told,
+            threads=self._window.restore_threads,
+        ):  # fmt: skip
+            pass  # the journal has it
+
+    def _pack(self, room: Room | None, name: str, size: int, spend: Spend) -> None:
+        piece = self._window.span
         if room is None:  # of a project whose keys are destroyed
             if self._depth is not Depth.STRUCTURE:
-                scrub_object(self._store, name, size, self._spend)
+                scrub_object(self._store, name, size, spend, piece=piece)
             return
         pack = pack_of(name)
         if self._depth is Depth.FULL:
-            open_all(room, pack, size, self._keyring.chunk_size, self._spend)
+            open_all(room, pack, size, self._keyring.chunk_size, spend)
             return
         if self._depth is Depth.OBJECTS:
-            scrub_object(self._store, name, size, self._spend)
-        check_contents(room, pack, size, self._spend)
+            scrub_object(self._store, name, size, spend, piece=piece)
+        check_contents(room, pack, size, spend)
 
     # ------------------------------------------------------------------ disks
 

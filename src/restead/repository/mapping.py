@@ -73,15 +73,17 @@ class Mapping:
         return whole
 
     def _leaf(self, root: Root, page: int, names: bytes) -> bool:
+        there = {names[at : at + NAME_SIZE] for at in range(0, len(names), NAME_SIZE)} - {ZERO}
+        sound = {name for name, place in self._room.index.find_many(there) if place.pack in self._sound}
         doubtful: list[tuple[bytes, int]] = []
         for at in range(0, len(names), NAME_SIZE):
             name = names[at : at + NAME_SIZE]
-            if name != ZERO and not self._believed(name):
+            if name != ZERO and not self._believed(name, sound):
                 doubtful.append((name, (page * FANOUT + at // NAME_SIZE) * root.chunk_size))
         return all([self._read(root, name, offset) for name, offset in doubtful])
 
-    def _believed(self, name: bytes) -> bool:
-        if not any(place.pack in self._sound for place in self._room.index.find(name)):
+    def _believed(self, name: bytes, sound: Collection[bytes]) -> bool:
+        if name not in sound and not any(place.pack in self._sound for place in self._room.index.find(name)):
             return False
         if self._proven and self._room.lost:
             self._room.lost.remove([name])

@@ -8,7 +8,7 @@ from restead.domain.errors import Damaged, NotFound
 from restead.repository.manifest import ROOT_LIMIT
 from restead.repository.pack import Place, Thing
 from restead.repository.room import Room
-from restead.repository.scrub import PIECE, Spend
+from restead.repository.scrub import Spend
 from restead.repository.seal import HEADER_SIZE
 from restead.repository.tree import PAGE_LIMIT
 
@@ -28,6 +28,8 @@ def check_contents(room: Room, pack: bytes, size: int, spend: Spend) -> list[Thi
 def open_all(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) -> None:
     """Read all of a pack once, hash it, and open and name everything in it.
 
+    Memory: a span of the reader's, and the largest thing twice.
+
     Raises:
         NotFound: it is gone.
         Damaged: what is wrong first.
@@ -36,13 +38,14 @@ def open_all(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) 
     things = check_contents(room, pack, size, spend)
     digest, at = blake3(), 0
     wrong: Damaged | None = None
-    for group in _groups(sorted(things, key=lambda each: each.offset)):
+    opener = _Opener(room, pack, chunk_size)
+    for group in _groups(sorted(things, key=lambda each: each.offset), room.reader.span):
         end = group[-1].offset + group[-1].length
         data = _read(room, name, at, end, spend)
         digest.update(data)
         for thing in group:
             sealed = memoryview(data)[thing.offset - at : thing.offset - at + thing.length]
-            wrong = wrong or _wrong(room, pack, thing, sealed, chunk_size)
+            wrong = wrong or opener.wrong(thing, sealed)
         at = end
     digest.update(_read(room, name, at, size, spend))
     if wrong is not None:
@@ -57,14 +60,14 @@ def lost_in(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) -
         things = room.reader.packs.contents(pack, size)
     except (Damaged, NotFound):
         return
-    name = room.shelf.object_name(pack)
+    name, opener = room.shelf.object_name(pack), _Opener(room, pack, chunk_size)
     for thing in things:
         try:
             data = _read(room, name, thing.offset, thing.offset + thing.length, spend)
         except (Damaged, NotFound):
             yield thing.name
             continue
-        if _wrong(room, pack, thing, memoryview(data), chunk_size) is not None:
+        if opener.wrong(thing, memoryview(data)) is not None:
             yield thing.name
 
 
@@ -73,11 +76,11 @@ def _read(room: Room, name: str, start: int, end: int, spend: Spend) -> bytes:
     return room.shelf.store.get_range(name, start, end - start)
 
 
-def _groups(things: Sequence[Thing]) -> Iterator[list[Thing]]:
-    """Yield neighbours to be read at once."""
+def _groups(things: Sequence[Thing], span: int) -> Iterator[list[Thing]]:
+    """Yield neighbours to be read at once: at most *span* bytes, or one thing."""
     group: list[Thing] = []
     for thing in things:
-        if group and thing.offset + thing.length - group[0].offset > PIECE:
+        if group and thing.offset + thing.length - group[0].offset > span:
             yield group
             group = []
         group.append(thing)
@@ -85,13 +88,27 @@ def _groups(things: Sequence[Thing]) -> Iterator[list[Thing]]:
         yield group
 
 
-def _wrong(room: Room, pack: bytes, thing: Thing, sealed: memoryview, chunk_size: int) -> Damaged | None:
-    place = Place(pack, thing.offset, thing.length, thing.plain, thing.form)
-    if not place.sensible(max(chunk_size, PAGE_LIMIT, ROOT_LIMIT)):
-        return Damaged(f"{room.reader.what(place, thing.kind, thing.name)} would hold {thing.plain} bytes")
-    try:
-        out, body = memoryview(bytearray(thing.plain)), bytearray(thing.length)
-        room.reader.open(place, thing.kind, thing.name, sealed, body, out)
-    except Damaged as error:
-        return error
-    return None
+class _Opener:
+    """Opens what stands in a pack, one after another in the same memory."""
+
+    def __init__(self, room: Room, pack: bytes, chunk_size: int) -> None:
+        self._reader = room.reader
+        self._pack = pack
+        self._limit = max(chunk_size, PAGE_LIMIT, ROOT_LIMIT)
+        self._body, self._out = bytearray(), bytearray()
+
+    def wrong(self, thing: Thing, sealed: memoryview) -> Damaged | None:
+        """Return why a thing is not what the table of contents says, None if it is."""
+        place = Place(self._pack, thing.offset, thing.length, thing.plain, thing.form)
+        if not place.sensible(self._limit):
+            return Damaged(f"{self._reader.what(place, thing.kind, thing.name)} would hold {thing.plain} bytes")
+        if len(self._body) < thing.length:
+            self._body = bytearray(thing.length)
+        if len(self._out) < thing.plain:
+            self._out = bytearray(thing.plain)
+        try:
+            out = memoryview(self._out)[: thing.plain]
+            self._reader.open(place, thing.kind, thing.name, sealed, self._body, out)
+        except Damaged as error:
+            return error
+        return None

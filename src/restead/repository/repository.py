@@ -210,8 +210,9 @@ class Repository:
         journal = Journal(self._cache / self.keyring.repository_id.hex() / f"verify-{depth}.json", restart=restart)
         journal.started = journal.started or started
         look = Inspection(
-            self._store, self.keyring, self.log, self._room, depth, journal=journal, spend=spend, told=told
-        )
+            self._store, self.keyring, self.log, self._room, depth, journal=journal, spend=spend, told=told,
+            window=self._window,
+        )  # fmt: skip
         return look.run()
 
     def delete(self, ids: Sequence[ManifestId]) -> None:

@@ -4,14 +4,15 @@ A pack's name is the digest of its bytes; every other object ends in one.  What 
 another sound object, only somebody with the key can see.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError
+from functools import partial
 
 from blake3 import blake3
 
 from restead.domain.errors import Damaged, NotFound
 from restead.ports import BlobStore
+from restead.repository.ahead import fetched_ahead
 from restead.repository.journal import Journal
 from restead.repository.seal import scrub as scrub_sealed
 
@@ -36,55 +37,84 @@ def scrub(
     spend: Spend = spend_freely,
     journal: Journal | None = None,
     told: Callable[[int, int], None] = tell_nobody,
-    at_once: int = 1,
+    threads: int = 1,
 ) -> Iterator[Damaged]:
     """Yield what is wrong with the stored objects, one finding for each that is damaged.
 
     An object that is deleted meanwhile is no finding.  *journal*: what was looked at before an interruption is not
-    looked at again, but its findings are yielded again.  *told*: bytes that are done, and of all.  *at_once*: so many
-    objects are looked at at one time, each with a piece in memory.
+    looked at again, but its findings are yielded again.  *told*: bytes that are done, and of all.  Each of the
+    *threads* holds a piece of 4 MiB.
     """
     journal = journal or Journal()
     yield from map(Damaged, journal.findings.values())
     sizes = sorted(store.list(""))  # some 200 bytes of memory for each object
+    yield from look_at(
+        sizes, partial(scrub_object, store), spend=spend, journal=journal, told=told, threads=threads
+    )
+
+
+def look_at(
+    sizes: Sequence[tuple[str, int]],
+    look: Callable[[str, int, Spend], None],
+    *,
+    spend: Spend,
+    journal: Journal,
+    told: Callable[[int, int], None],
+    threads: int,
+) -> Iterator[Damaged]:
+    """Look at these objects, which are sorted by name, but for those that the journal has; yield what is wrong.
+
+    Several are looked at at once, but they are done in order: so the journal can say how far it is with one name.
+    What *spend* raises, or the caller does, ends the looks that are under way at their next piece.
+    """
     total = sum(size for _, size in sizes)
     done = sum(size for name, size in sizes if journal.has(name))
-    left = [(name, size) for name, size in sizes if not journal.has(name)]
-    with ThreadPoolExecutor(at_once) as pool:
+    pause = _Ending(spend)
+
+    def one(item: tuple[str, int]) -> Damaged | None:
         try:
-            for (name, size), found in _looked_at(store, left, spend, pool, at_once):
-                if found is not None:
-                    journal.note(name, found.message)
-                    yield found
-                done += size
-                journal.done(name, size)
-                told(done, total)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_Listed = tuple[str, int]  # name and bytes
-
-
-def _looked_at(
-    store: BlobStore, left: Sequence[_Listed], spend: Spend, pool: ThreadPoolExecutor, at_once: int
-) -> Iterator[tuple[_Listed, Damaged | None]]:
-    """Yield what is wrong with each object, in their order."""
-
-    def look(name: str, size: int) -> Damaged | None:
-        try:
-            scrub_object(store, name, size, spend)
+            pause(0)
+            look(*item, pause)
         except NotFound:
             return None
         except Damaged as error:
             return error
+        except BaseException as error:
+            pause.end(error)
+            raise
         return None
 
-    under_way = deque[Future[Damaged | None]]()
-    for at, each in enumerate(left):
-        while len(under_way) < min(at_once, len(left) - at):
-            under_way.append(pool.submit(look, *left[at + len(under_way)]))
-        yield each, under_way.popleft().result()
+    left = [((name, size), size) for name, size in sizes if not journal.has(name)]
+    try:
+        for (name, size), wrong in fetched_ahead(left, one, count=threads, budget=total, stop=pause.end):
+            if wrong is not None:
+                journal.note(name, wrong.message)
+            done += size
+            journal.done(name, size)
+            told(done, total)
+            if wrong is not None:
+                yield wrong
+    except CancelledError as over:
+        raise pause.reason or over from None
+
+
+class _Ending:
+    """Spends for several threads, until it is ended; *reason* is what ended it first, if a look did."""
+
+    def __init__(self, spend: Spend) -> None:
+        self._spend = spend
+        self._over = False
+        self.reason: BaseException | None = None
+
+    def __call__(self, length: int) -> None:
+        if self._over:
+            raise CancelledError
+        self._spend(length)
+
+    def end(self, reason: BaseException | None = None) -> None:
+        if not isinstance(reason, CancelledError):
+            self.reason = self.reason or reason
+        self._over = True
 
 
 def scrub_control(store: BlobStore, spend: Spend) -> Iterator[tuple[str, Damaged]]:
@@ -99,19 +129,19 @@ def scrub_control(store: BlobStore, spend: Spend) -> Iterator[tuple[str, Damaged
                 yield name, error
 
 
-def scrub_object(store: BlobStore, name: str, size: int, spend: Spend) -> None:
+def scrub_object(store: BlobStore, name: str, size: int, spend: Spend, *, piece: int = PIECE) -> None:
     """Check every bit of one object.  Raises NotFound, Damaged."""
     if name.startswith("packs/"):
-        _scrub_pack(store, name, size, spend)
+        _scrub_pack(store, name, size, spend, piece)
     else:
         spend(size)
         scrub_sealed(store.get(name), name)
 
 
-def _scrub_pack(store: BlobStore, name: str, size: int, spend: Spend) -> None:
+def _scrub_pack(store: BlobStore, name: str, size: int, spend: Spend, piece: int) -> None:
     digest = blake3()
-    for at in range(0, size, PIECE):
-        length = min(PIECE, size - at)
+    for at in range(0, size, piece):
+        length = min(piece, size - at)
         spend(length)
         digest.update(store.get_range(name, at, length))
     if digest.hexdigest() != name.rpartition("/")[2]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from threading import Lock
 
 import structlog
 
@@ -22,19 +23,24 @@ _NAP = 0.5  # seconds that a slow look sleeps at most before it asks whether it 
 
 
 class Pace:
-    """Lets work go at *rate* bytes per second, as fast as it can if that is None; *check* ends it by raising."""
+    """Lets the work of all threads together go at *rate* bytes per second, as fast as it can if that is None.
+
+    *check* ends it by raising.
+    """
 
     def __init__(self, rate: int | None, check: Callable[[], None]) -> None:
         self._rate = rate
         self._check = check
         self._since = time.monotonic()
         self._spent = 0
+        self._lock = Lock()
 
     def __call__(self, length: int) -> None:
         self._check()
         if not self._rate:
             return
-        self._spent += length
+        with self._lock:
+            self._spent += length
         while (ahead := self._spent / self._rate - (time.monotonic() - self._since)) > 0:
             time.sleep(min(ahead, _NAP))
             self._check()
