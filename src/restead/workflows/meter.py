@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from restead.repository import Progress
+from restead.workflows.speed import Speed
 
 _SECONDS = 1.0  # *told* is called at most once in this time
 
@@ -18,6 +19,7 @@ class Reading:
     total: int  # bytes
     seconds: float  # since the meter was made
     moved: bool = True  # whether the percentage is another than at the last reading: worth an event
+    seconds_left: int | None = None  # as fast as it went lately; None: nobody knows
 
     @property
     def percent(self) -> int:
@@ -28,11 +30,6 @@ class Reading:
     def bytes_per_second(self) -> int:
         return int(self.done / self.seconds) if self.seconds > 0 else 0
 
-    @property
-    def seconds_left(self) -> int | None:
-        rate = self.bytes_per_second
-        return -(-(self.total - self.done) // rate) if rate else None
-
 
 class Meter:
     """Adds up the disks of one run and tells *told* now and then.
@@ -40,22 +37,27 @@ class Meter:
     `update` may be called from any thread and returns at once unless a second has passed.
     """
 
-    def __init__(self, sizes: Sequence[int], told: Callable[[Reading], None]) -> None:
+    def __init__(
+        self, sizes: Sequence[int], told: Callable[[Reading], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._sizes = list(sizes)
         self._done = [0] * len(sizes)
         self._told = told
         self._lock = threading.Lock()
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
+        self._speed = Speed(self._began)
         self._next = self._began + _SECONDS
         self._percent = -1
 
     def update(self, place: int, done: int) -> None:
         """Say that *done* bytes of the disk at *place* need nothing more."""
         self._done[place] = done
-        if time.monotonic() < self._next or not self._lock.acquire(blocking=False):
+        if self._clock() < self._next or not self._lock.acquire(blocking=False):
             return
         try:
-            self._next = time.monotonic() + _SECONDS
+            self._next = self._clock() + _SECONDS
+            self._speed.note(self._clock(), sum(self._done))
             reading = self.reading()
             self._told(replace(reading, moved=reading.percent != self._percent))
             self._percent = reading.percent
@@ -63,7 +65,8 @@ class Meter:
             self._lock.release()
 
     def reading(self) -> Reading:
-        return Reading(sum(self._done), sum(self._sizes), time.monotonic() - self._began)
+        done, total, now = sum(self._done), sum(self._sizes), self._clock()
+        return Reading(done, total, now - self._began, seconds_left=self._speed.seconds_left(now, done, total))
 
     def percents(self) -> list[int]:
         """Return percent done for each disk."""

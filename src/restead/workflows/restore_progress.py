@@ -3,10 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from restead.domain.restore import RestoreStats
 from restead.repository import Progress
+from restead.workflows.speed import Speed
 
 _SECONDS = 1.0  # *told* is called at most once in this time
 
@@ -71,13 +72,15 @@ class RestoreProgress:
     sizes: Sequence[int]  # of the target disks
     before: RestoreStats  # what earlier lives of the run have done
     told: Callable[[Reading], None]
-    began: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
+        self._began = self.clock()
+        self._speed = Speed(self._began)
         self._works = [_Work(size) for size in self.sizes]
         self._counted = [_Counted() for _ in self.sizes]
         self._lock = threading.Lock()
-        self._next = self.began + _SECONDS
+        self._next = self._began + _SECONDS
         self._percent = -1
         self._highest = 0
 
@@ -104,6 +107,7 @@ class RestoreProgress:
         """Say that an earlier life has compared a disk, and that this one goes on writing."""
         work = self._works[ordinal]
         work.differing = work.checked = work.size
+        self._speed.restart(self.clock(), self._sum()[0])  # that was another life's work
 
     def writing(self, ordinal: int, progress: Progress, fetched_before: int = 0) -> None:
         work, counted = self._works[ordinal], self._counted[ordinal]
@@ -127,7 +131,8 @@ class RestoreProgress:
             work.to_compare = work.compared = work.checked = work.written = work.to_reread = work.reread = 0
             work.differing = work.size // 2  # of two times the half: each byte once
         self._highest, self._percent = 0, -1
-        self.began = time.monotonic()
+        self._began = self.clock()
+        self._speed.restart(self._began, 0)
 
     def put_back(self, ordinal: int, progress: Progress) -> None:
         self._works[ordinal].written = progress.done
@@ -135,16 +140,19 @@ class RestoreProgress:
 
     @property
     def seconds(self) -> float:
-        return max(time.monotonic() - self.began, 1e-6)
+        return max(self.clock() - self._began, 1e-6)
 
     def reading(self) -> Reading:
-        done, total = sum(work.done for work in self._works), sum(work.total for work in self._works)
-        rate = int(done / self.seconds)
-        left = -(-(total - done) // rate) if rate else None
+        done, total = self._sum()
+        left = self._speed.seconds_left(self.clock(), done, total)
         self._highest = max(self._highest, done * 100 // total if total else 0)
-        stats = replace(self._stats(), seconds_left=left, bytes_per_second=rate)
+        stats = replace(self._stats(), seconds_left=left, bytes_per_second=int(done / self.seconds))
         percents = [work.percent for work in self._works]
         return Reading(done, total, min(self._highest, 99), percents, stats, self._highest != self._percent)
+
+    def _sum(self) -> tuple[int, int]:
+        """Return what is done on all disks, and what there is to do."""
+        return sum(work.done for work in self._works), sum(work.total for work in self._works)
 
     def _stats(self) -> RestoreStats:
         before = self.before
@@ -160,10 +168,11 @@ class RestoreProgress:
         )
 
     def _tell(self) -> None:
-        if time.monotonic() < self._next or not self._lock.acquire(blocking=False):
+        if self.clock() < self._next or not self._lock.acquire(blocking=False):
             return
         try:
-            self._next = time.monotonic() + _SECONDS
+            self._next = self.clock() + _SECONDS
+            self._speed.note(self.clock(), self._sum()[0])
             reading = self.reading()
             self.told(reading)
             self._percent = self._highest
