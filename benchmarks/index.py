@@ -117,12 +117,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, nargs="+", default=[10_000, 1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, help="an existing cache to measure; for the processes it starts")
+    parser.add_argument("--scratch", type=Path, help="for 86 bytes for each chunk (default: for temporary files)")
     asked = parser.parse_args()
     if asked.folder:
         print(json.dumps(measure(asked.folder)))
         return
     for chunks in asked.chunks:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="restead-bench-", dir=asked.scratch) as scratch:
             folder = Path(scratch) / "cache"
             building = _cpu(lambda folder=folder, chunks=chunks: build(folder, chunks))  # type: ignore[misc]
             command = [sys.executable, "-m", "benchmarks.index", "--folder", str(folder)]

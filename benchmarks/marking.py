@@ -39,8 +39,10 @@ def _peak() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.marking")
     parser.add_argument("--chunks", type=int, default=10_000_000)
-    count: int = parser.parse_args().chunks
-    with TemporaryDirectory(prefix="restead-bench-", dir="/dev/shm") as folder:
+    parser.add_argument("--scratch", type=Path, default=Path("/dev/shm"), help="for 120 bytes for each chunk")
+    asked = parser.parse_args()
+    count: int = asked.chunks
+    with TemporaryDirectory(prefix="restead-bench-", dir=asked.scratch) as folder:
         path = Path(folder) / "run"
         run = Run(path, write_run(path, _records(count)))
         before, begun = _peak(), time.process_time()

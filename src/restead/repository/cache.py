@@ -16,13 +16,12 @@ from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
-from restead.domain.errors import Unavailable
+from restead.repository.cached import despite_removal
 from restead.repository.pack import Place
 from restead.repository.runs import BrokenRun, Hint, Run, keys_of, merged, write_run
 
 Result = TypeVar("Result")
 _STATE = "state.json"
-_TRIES = 20
 _ENOUGH = 1 << 15  # entries, 3 MB, that are worth a run of their own
 _EVERY = 1.0  # seconds between two writings of the state while index objects come in: what a crash lets be lost
 _MOST_RUNS = 64  # that are merged at once: each is open, and has 60 KiB in memory
@@ -105,13 +104,12 @@ class IndexCache:
         Raises:
             Unavailable: it is removed again and again.
         """
-        for _ in range(_TRIES):
-            try:
-                with self._changing():
-                    return change()
-            except (BrokenRun, FileNotFoundError, FileExistsError):  # the last when it is removed while it is made
-                continue
-        raise Unavailable(f"the cache {self._folder} was removed {_TRIES} times while it was written")
+
+        def alone() -> Result:
+            with self._changing():
+                return change()
+
+        return despite_removal(self._folder, alone, broken=(BrokenRun,))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from restead.domain.collected import Collected
 from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.domain.ids import ProjectId
 from restead.ports import BlobStore, LocksObjects
+from restead.repository.cached import write_whole
 from restead.repository.chunk import Press
 from restead.repository.log import Condemnation, Log, Removed, State, condemns
 from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
@@ -312,7 +313,8 @@ class _Notes:
         then = self._read()
         settled = set(unneeded) & then.packs if then.sessions.isdisjoint(at_work) else set()
         if note and then.sessions.isdisjoint(at_work):
-            self._path.write_text(json.dumps({"sessions": at_work, "packs": [pack.hex() for pack in unneeded]}))
+            said = {"sessions": at_work, "packs": [pack.hex() for pack in unneeded]}
+            write_whole(self._path, json.dumps(said).encode())
         return settled
 
     def _read(self) -> "_Note":

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from restead.repository.cached import write_whole
+
 _EVERY = 256 << 20  # bytes between two writings of the file: what a crash lets be read again
 
 
@@ -46,12 +48,9 @@ class Journal:
         self._unkept = 0
         if self._path is None:
             return
-        self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
         said = {"last": self.last, "started": self.started, "findings": self.findings, "read": self.read,
                 "objects": self.objects}  # fmt: skip
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        fresh.write_text(json.dumps(said))
-        fresh.replace(self._path)
+        write_whole(self._path, json.dumps(said).encode())
 
     def forget(self) -> None:
         """The look has come to its end: the next begins anew."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
+from restead.repository.cached import despite_removal, write_whole
 from restead.repository.chunk import NAME_SIZE
 
 _FILE, _LOCK = "lost", "lost.lock"
@@ -54,15 +55,18 @@ class LostThings:
         with self._lock:
             if not (self._found or self._healed):
                 return
-            self._folder.mkdir(0o700, parents=True, exist_ok=True)
-            lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                self._names = (self._read() | self._found) - self._healed
-                self._write()
-            finally:
-                os.close(lock)
+            despite_removal(self._folder, self._merge)
             self._found, self._healed = set(), set()
+
+    def _merge(self) -> None:
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
+        lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._names = (self._read() | self._found) - self._healed
+            write_whole(self._folder / _FILE, b"".join(sorted(self._names)))
+        finally:
+            os.close(lock)
 
     def _read(self) -> set[bytes]:
         try:
@@ -71,8 +75,3 @@ class LostThings:
             return set()
         whole = len(data) - len(data) % NAME_SIZE
         return {data[at : at + NAME_SIZE] for at in range(0, whole, NAME_SIZE)}
-
-    def _write(self) -> None:
-        fresh = self._folder / f"{_FILE}.new"
-        fresh.write_bytes(b"".join(sorted(self._names)))
-        fresh.replace(self._folder / _FILE)
