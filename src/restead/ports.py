@@ -176,7 +176,14 @@ class HasIdentity(Protocol):
     """An open disk that can be told from another one which has taken its name."""
 
     def identity(self) -> str:
-        """Return what is the same at each opening of this disk, whatever it holds, and another for every other disk."""
+        """Return what is the same at each opening of this disk, whatever it holds, and another for every other disk.
+
+        A machine that was started again may call the same disk otherwise: ask `is_another`.
+        """
+        ...
+
+    def is_another(self, identity: str) -> bool:
+        """Tell whether this is surely not the disk that had that identity, perhaps before the machine started again."""
         ...
 
 

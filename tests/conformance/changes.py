@@ -99,6 +99,7 @@ class ChangesSuite:
         with source_of(cloud, server) as source:
             assert isinstance(source, HasIdentity)
             assert source.identity() == identities[0]
+            assert [source.is_another(identity) for identity in identities] == [False, True, False]
 
     def test_a_generation_of_another_disk_or_of_none_says_nothing(self, cloud: Cloud) -> None:
         server, other = cloud.make([SIZE]), cloud.make([SIZE], "other")

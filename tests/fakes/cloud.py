@@ -275,6 +275,9 @@ class MemorySource:
     def identity(self) -> str:
         return self._disk.name
 
+    def is_another(self, identity: str) -> bool:
+        return identity != self._disk.name
+
     def generation(self) -> str:
         self._begin("generation", 0, 0)
         return f"{self._disk.name} {len(self._disk.history)}" if self._cloud.tracks else ""

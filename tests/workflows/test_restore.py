@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
 from tests.workflows.test_backup import _failing
 
@@ -317,9 +318,9 @@ def test_a_bug_in_the_middle_of_a_disk_puts_everything_back(house: House) -> Non
     assert house.backup(backup.id).state is BackupState.AVAILABLE
 
 
-def _interrupted(house: House, backup: Backup) -> RestoreId:
+def _interrupted(house: House, backup: Backup, *, safety: bool = True) -> RestoreId:
     """Begin a restore and end the service when a disk is written and not proven; it is not opened again."""
-    restore = house.restore(backup, power_on=True, wait=False)
+    restore = house.restore(backup, power_on=True, wait=False, safety=safety)
 
     def fault(happening: str) -> None:
         if happening == "cloud: flush":
@@ -327,7 +328,8 @@ def _interrupted(house: House, backup: Backup) -> RestoreId:
 
     house.power.fault = fault
     house.drain()
-    assert house.service.restores.restore(house.caller, PROJECT, restore.id).phase is RestorePhase.WRITING
+    phase = house.service.restores.restore(house.caller, PROJECT, restore.id).phase
+    assert phase in (RestorePhase.WRITING, RestorePhase.PROVING)
     house.close()
     return restore.id
 
@@ -382,6 +384,46 @@ def test_a_disk_that_was_put_in_the_place_of_the_target_is_not_touched(house: Ho
     assert "another disk stands in the place" in restore.volumes[0].reason
     assert house.cloud.bytes_of(server.volumes[0].id) == stranger
     assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
+
+
+@pytest.mark.parametrize("safety", [True, False])
+def test_a_disk_that_came_between_two_lives_is_not_touched(house: House, safety: bool) -> None:
+    """While nobody was there, another disk was put in the place of one that is being written."""
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    house.scribble(server, 2)
+    stranger = bytes(range(256)) * 256
+    id = _interrupted(house, backup, safety=safety)
+    house.cloud.replace_disk(server.volumes[0].id, stranger)
+    house.open()
+    house.drain()
+    restore = house.wait_for(id)
+    assert (restore.state, restore.volumes[0].outcome) == (RestoreState.FAIL, _O.DAMAGED)
+    assert "another disk stands in the place" in restore.volumes[0].reason
+    assert house.cloud.bytes_of(server.volumes[0].id) == stranger
+    assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
+
+
+def test_a_disk_that_came_before_anything_was_written_is_restored(house: House) -> None:
+    """It is compared as the disk that it is."""
+    server = house.server((64 * 1024,))
+    wanted, backup = house.disks(server), house.protect(server)
+    house.scribble(server, 2)
+    restore = house.restore(backup, wait=False)
+
+    def fault(happening: str) -> None:
+        if happening == "cloud: read":
+            raise PowerCut(happening)
+
+    house.power.fault = fault
+    with pytest.raises(PowerCut):
+        house.drain()
+    house.crash_and_restart()
+    assert house.service.restores.restore(house.caller, PROJECT, restore.id).phase is RestorePhase.COMPARING
+    house.cloud.replace_disk(server.volumes[0].id, bytes(range(256)) * 256)
+    house.drain()
+    assert house.wait_for(restore.id).state is RestoreState.SUCCESS
+    assert house.disks(server) == wanted
 
 
 def test_records_that_fail_after_the_commit_leave_a_restore_that_goes_on(house: House) -> None:

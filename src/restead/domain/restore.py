@@ -164,6 +164,7 @@ class VolumeRestore:
     reason: str = ""
     mark: int = 0  # bytes: up to there everything is as wanted, and flushed
     lost: tuple[tuple[int, int], ...] = ()  # (offset, length) of the backup that are lost: a salvage zeroes them
+    identity: str = ""  # of the disk whose contents were compared, as its driver tells it; "": it cannot
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,15 @@ def give_up(tx: Transaction, id: RestoreId, ordinal: int, lost: Sequence[tuple[i
     )
 
 
+def identify(tx: Transaction, id: RestoreId, ordinal: int, identity: str) -> None:
+    """Note which disk was compared: from the first write on no other one may be taken for it."""
+    tx.connection.execute(
+        restore_volumes.update()
+        .where(restore_volumes.c.restore_id == id, restore_volumes.c.ordinal == ordinal)
+        .values(identity=identity)
+    )
+
+
 def note(tx: Transaction, id: RestoreId, ordinal: int, reason: str) -> None:
     """Say of one target disk why it is the way it is."""
     tx.connection.execute(
@@ -241,6 +250,7 @@ def _volume(row: sa.Row[Any]) -> VolumeRestore:
         reason=row.reason,
         mark=row.mark,
         lost=tuple((offset, length) for offset, length in row.lost),
+        identity=row.identity,
     )
 
 

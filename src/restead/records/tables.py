@@ -134,6 +134,7 @@ restore_volumes = sa.Table(
     sa.Column("ordinal", sa.Integer, primary_key=True),
     _text("volume_backup_id"), _text("volume_id"), _bytes("size"), _bytes("target_size"), _text("outcome"),
     _json("ranges"), _number("progress"), _text("reason"), _bytes("mark"), _json("lost"),
+    _text("identity"),
 )  # fmt: skip
 
 known_disks = sa.Table(

@@ -12,7 +12,7 @@ from restead.domain.errors import Code, Damaged, InvalidRequest, ResteadError, U
 from restead.domain.ids import ManifestId, RestoreId, VolumeId
 from restead.domain.known import KnownDisk
 from restead.domain.restore import PlannedVolume, Restore, RestorePlan
-from restead.domain.states import Event
+from restead.domain.states import Event, RestorePhase
 from restead.ports import BlockTarget, Consistency, HasIdentity, TracksChanges, Volumes
 from restead.records import Records, RecordsUnavailable, known, restores
 from restead.records.encoding import plain
@@ -23,6 +23,8 @@ from restead.workflows.story import DurableRun
 from restead.workflows.target import WatchedTarget
 
 log = structlog.get_logger()
+
+_DECIDED = (RestorePhase.WRITING, RestorePhase.PROVING, RestorePhase.PUTTING_BACK, RestorePhase.STARTING)
 
 Json = dict[str, Any]
 Ranges = tuple[tuple[int, int], ...]
@@ -61,7 +63,8 @@ class Disk:
         self._open = ExitStack()
         self._target: WatchedTarget | None = None
         self._tracker: TracksChanges | None = None
-        self._identity: str | None = None  # of the disk that this life has opened
+        # Of the disk that was compared; before the first write it may still be another that is compared anew.
+        self.identity = around.restore.volumes[ordinal].identity if around.restore.phase in _DECIDED else ""
         self._tried = False  # this life has begun to write to it
         self._back = False  # and has turned round
         self._proven = False
@@ -112,12 +115,14 @@ class Disk:
         self._target.past_caches = self._in_doubt()
 
     def _require_same(self, disk: BlockTarget) -> None:
-        """Raise Damaged if it is another disk than this life has opened before: nothing of it was saved."""
-        found = disk.identity() if isinstance(disk, HasIdentity) else ""
-        if self._identity not in (None, found):
+        """Raise Damaged if it is another disk than was opened before, by whatever life: nothing of it was saved."""
+        if not isinstance(disk, HasIdentity):
+            return
+        if self.identity and disk.is_another(self.identity):
             self.close()
+            self.mark = 0  # what was flushed is on the other one
             raise Damaged(f"another disk stands in the place of {self.id} since this restore began; it is not touched")
-        self._identity = found
+        self.identity = self.identity or disk.identity()
 
     def find_hint(self, there: Mapping[ManifestId, ManifestEntry]) -> None:
         """Set what is known of the open disk, if anything is; *there*: the manifests of the project."""

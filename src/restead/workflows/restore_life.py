@@ -168,9 +168,11 @@ class Life:
         surveys = self._surveys()
         return self._restore.request.salvage or not all(survey.blank and not survey.gone for survey in surveys)
 
-    def _note_lost(self, tx: Transaction) -> None:
+    def _note_disks(self, tx: Transaction) -> None:
+        """Note what every later life must know of the disks: what of them is given up, and which they are."""
         for disk in self._disks:
             restores.give_up(tx, self._restore.id, disk.ordinal, disk.lost)
+            restores.identify(tx, self._restore.id, disk.ordinal, disk.identity)
 
     def _find_hints(self, *, hints: bool) -> None:
         there = {entry.id: entry for entry in self._repository.manifests(self._run.project_id)} if hints else {}
@@ -179,7 +181,7 @@ class Life:
 
     def _commit(self, session: Session) -> None:
         if not self._restore.request.safety:
-            self._advance(Event.WRITE, also=self._note_lost)
+            self._advance(Event.WRITE, also=self._note_disks)
             return
         self._advance(Event.SAVE, session=session.number)
         surveys = self._surveys()
@@ -190,7 +192,7 @@ class Life:
         def note(tx: Transaction) -> None:
             kept = add_safety_checkpoint(tx, self._restore, self._plan, surveys, manifests)
             stats = self._progress.reading().stats
-            self._note_lost(tx)
+            self._note_disks(tx)
             restores.advance(tx, self._restore.id, Event.WRITE, safety_checkpoint_id=kept, stats=stats)
 
         try:

@@ -14,7 +14,7 @@ from tests.conformance.cloud import MIB
 from tests.drivers.images.cloud import ImagesCloud
 
 from restead.domain.server import Server
-from restead.drivers.disks.generation import generation_of, is_of
+from restead.drivers.disks.generation import generation_of, identity_of, is_another, is_of
 
 
 def _write(path: Path) -> None:
@@ -148,3 +148,20 @@ def test_a_file_system_that_is_not_known_to_keep_time_is_not_relied_on() -> None
     fd = os.open("/proc/self/mounts", os.O_RDONLY)  # a regular file, as far as its status tells
     assert generation_of(fd) == ""
     os.close(fd)
+
+
+def test_a_disk_is_known_after_a_reboot_as_far_as_it_can_be(tmp_path: Path) -> None:
+    """Devices have other numbers then; a file keeps its own, and one with the number of a removed one is another."""
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"a")
+    other.write_bytes(b"b")
+    with path.open("rb") as one, other.open("rb") as two:
+        boot, kind, device, number, version = identity_of(one.fileno()).split(" ")
+        assert kind == "file"
+        earlier = f"earlier file 250:77 {number} {version}"
+        assert not is_another(one.fileno(), identity_of(one.fileno()))
+        assert not is_another(one.fileno(), earlier)
+        assert is_another(two.fileno(), earlier)
+        assert is_another(one.fileno(), f"{boot} file 250:77 {number} {version}"), "in one boot the device counts"
+        assert is_another(one.fileno(), f"earlier file {device} {number} {int(version) + 1}")
+        assert is_another(one.fileno(), "earlier device 250:77")

@@ -13,13 +13,16 @@ The kernel's clock for this goes in steps of up to 10 ms, and a file system with
 bytes) keeps whole seconds only: so a file that was just written is waited for.
 """
 
+import fcntl
 import os
 import stat
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
+_GET_VERSION = 0x80087601  # FS_IOC_GETVERSION (linux/fs.h), of 64-bit machines
 _STEP = 50_000_000  # nanoseconds: more than the steps in which any kernel notes time
 _SECOND = 1_000_000_000
 _MOST_STEPS = 4
@@ -58,11 +61,33 @@ def _waited_for(fd: int) -> str:
 
 
 def identity_of(fd: int) -> str:
-    """Return what tells the open file or device from every other on this machine."""
+    """Return what tells the open file or device from every other on this machine, in this boot."""
     status = os.fstat(fd)
     if stat.S_ISBLK(status.st_mode):
-        return f"device {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    return f"file {os.major(status.st_dev)}:{os.minor(status.st_dev)} {status.st_ino}"
+        return f"{_boot()} device {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    return f"{_boot()} file {os.major(status.st_dev)}:{os.minor(status.st_dev)} {status.st_ino} {_version(fd)}"
+
+
+def is_another(fd: int, identity: str) -> bool:
+    """Tell whether the open file or device is surely not the one that had that identity.
+
+    Devices get their numbers anew in each boot.  What stays is that a file is one, and its own number and version where
+    its file system keeps them on a disk of this machine.
+    """
+    then, now = identity.split(" "), identity_of(fd).split(" ")
+    if then[0] == now[0] or then[1:2] != now[1:2]:
+        return then != now
+    return now[1] == "file" and _file_system_of(fd) in _LOCAL and then[3:] != now[3:]
+
+
+def _version(fd: int) -> int:
+    """Return what tells a file from one that had its number and was removed; 0 where there is no such thing."""
+    buffer = bytearray(8)
+    try:
+        fcntl.ioctl(fd, _GET_VERSION, buffer)
+    except OSError:
+        return 0
+    return int.from_bytes(buffer[:4], sys.byteorder)
 
 
 def is_of(fd: int, generation: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.disks.generation import changed_since, generation_of, identity_of
+from restead.drivers.disks.generation import changed_since, generation_of, identity_of, is_another
 from restead.drivers.disks.rawio import PastCaches, RawIo
 from restead.drivers.disks.space import blank, give_back, reserve_holes
 from restead.drivers.disks.zeroes import zero_device, zero_file
@@ -71,6 +71,10 @@ class DiskSource:
     def identity(self) -> str:
         """Return the numbers of the file or device: another one under the same path has others."""
         return identity_of(self._fd)
+
+    def is_another(self, identity: str) -> bool:
+        """Tell whether this is surely not the disk that had that identity."""
+        return is_another(self._fd, identity)
 
     def generation(self) -> str:
         """Return a name for what the file holds now, "" for a device: it does not note when it is written."""

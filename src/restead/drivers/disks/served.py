@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.disks.generation import changed_since, generation_of, identity_of
+from restead.drivers.disks.generation import changed_since, generation_of, identity_of, is_another
 from restead.drivers.nbd import NbdClient
 
 Buffer = bytes | bytearray | memoryview
@@ -43,6 +43,10 @@ class ServedSource:
     def identity(self) -> str:
         """Return the numbers of the image's file: another one under the same path has others."""
         return identity_of(self._fd)
+
+    def is_another(self, identity: str) -> bool:
+        """Tell whether this is surely not the disk that had that identity."""
+        return is_another(self._fd, identity)
 
     def generation(self) -> str:
         """Return a name for what the image holds now; "" if its file system does not note every write."""
