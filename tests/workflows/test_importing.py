@@ -1,6 +1,8 @@
 """Images that become a backup: whatever they are, and wherever it ends."""
 
 import os
+import shutil
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +32,7 @@ class Desk:
         self.house, self.folder = house, folder
         self.driver = ImagesDriver(folder / "own", folder)
         self.quotas = QuotaLimits()
+        self.note_every = timedelta(minutes=5)
 
     def file(self, name: str, data: bytes, size: int | None = None) -> Path:
         path = self.folder / name
@@ -43,7 +46,9 @@ class Desk:
             volume.id: DiskDefinition(path, VolumeId(str(path)), format=format)
             for volume, path in zip(server.volumes, files, strict=False)
         }
-        importer = Importer(self.house.records, self.house.repository, self.quotas)
+        importer = Importer(
+            self.house.records, self.house.repository, self.house.folder / "cache", self.quotas, self.note_every
+        )
         return importer.run(ImportRequest(server, name, "kept"), self.driver.open_images(disks), _nobody)
 
     def refuses(self, kind: type[ResteadError], words: str, *files: Path, format: str = "raw") -> ResteadError:
@@ -170,6 +175,90 @@ def test_a_quota_that_is_used_up_refuses_before_anything_is_stored(desk: Desk) -
     desk.quotas = QuotaLimits(backups=0)
     error = desk.refuses(InvalidRequest, "quota backups of the project is 0 and 0 are used", desk.file("a", bytes(512)))
     assert error.code is Code.QUOTA_EXCEEDED
+
+
+def test_two_imports_at_once_do_not_get_past_a_quota(desk: Desk) -> None:
+    """Both begin while there is room for one; the one that ends first has it, nothing of the other is kept."""
+    desk.quotas, house = QuotaLimits(backups=1), desk.house
+    first, second = desk.file("a.raw", os.urandom(4096)), desk.file("b.raw", os.urandom(4096))
+    made: list[Backup] = []
+
+    def come_between(what: str) -> None:
+        if what.startswith("put packs/") and not made:
+            house.power.fault = lambda what: None
+            made.append(desk.run(second, name="second"))
+
+    house.power.fault = come_between
+    with pytest.raises(InvalidRequest, match="quota backups of the project is 1 and 1 are used") as caught:
+        desk.run(first, name="first")
+    assert caught.value.code is Code.QUOTA_EXCEEDED
+    assert house.all_backups() == tuple(made)
+    stock = take_stock(house.records, house.repository)
+    assert {entry.session_label for entry in stock.entries} == {made[0].run_id}
+    assert _left_behind(desk) == ([], [], [])
+
+
+def test_an_import_that_was_killed_is_not_in_vain(desk: Desk) -> None:
+    """It has noted how far it was: the next one ends its session and builds on what it has stored, collected or not."""
+    house, data = desk.house, os.urandom(24 << 20)
+    path, desk.note_every = desk.file("a.raw", data), timedelta(microseconds=1)
+    puts: list[str] = []
+
+    def cut(what: str) -> None:
+        puts.append(what)
+        if sum(each.startswith("put packs/") for each in puts) == 9:
+            raise PowerCut(what)
+
+    house.power.fault = cut
+    with pytest.raises(PowerCut):
+        desk.run(path)
+    house.crash_and_restart()
+    sessions, noted, known = _left_behind(desk)
+    assert (len(sessions), len(noted), len(known)) == (1, 1, 1)
+    house.repository.end(house.repository.sessions(sessions[0])[0].number)  # or a collection would wait for it
+    house.repository.collect(garbage=0.01)
+    house.repository.collect(garbage=0.01)
+    backup = desk.run(path)
+    assert backup.volumes[0].stored <= 16 << 20
+    assert _left_behind(desk) == ([], [], [])
+    house.repository.collect(garbage=0.01)
+    target = house.server([len(data)], name="target", seed=9)
+    assert house.restore(backup, onto=target).state is RestoreState.SUCCESS
+    assert house.disks(target) == [data]
+
+
+def test_adopting_drops_what_killed_imports_have_noted(desk: Desk) -> None:
+    """Also where nobody knows of them any more, because the cache is gone."""
+    house, desk.note_every = desk.house, timedelta(microseconds=1)
+    path = desk.file("a.raw", os.urandom(12 << 20))
+    puts: list[str] = []
+
+    def cut(what: str) -> None:
+        puts.append(what)
+        if sum(each.startswith("put packs/") for each in puts) == 3:
+            raise PowerCut(what)
+
+    house.power.fault = cut
+    with pytest.raises(PowerCut):
+        desk.run(path)
+    house.crash_and_restart()
+    assert len(_left_behind(desk)[1]) == 1
+    shutil.rmtree(house.folder / "cache")
+    house.close()
+    house.open()
+    assert list(Adoption(house.records, house.repository).settle()) == []
+    assert _left_behind(desk) == ([], [], [])
+
+
+def _left_behind(desk: Desk) -> tuple[list[str], list[str], list[str]]:
+    """Return the labels of open sessions, of partial manifests, and those that locks tell of."""
+    state = desk.house.repository.log.refresh()
+    locks = (desk.house.folder / "cache").glob("*.imports/*")
+    return (
+        [session.label for session in state.sessions.values() if session.open],
+        [entry.session_label for entry in state.partial.values()],
+        [path.name for path in locks if path.name != "lock"],
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 513])

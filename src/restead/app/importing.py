@@ -44,7 +44,8 @@ def import_images(
     with opened.folder.setting_up():
         repository = opened.repository()
     settings = opened.settings
-    importer = Importer(opened.records, repository, QuotaLimits(settings.quota_backups, settings.quota_capacity))
+    quotas = QuotaLimits(settings.quota_backups, settings.quota_capacity)
+    importer = Importer(opened.records, repository, opened.folder.path / "cache", quotas)
     # Errors tell of a disk by its id: that of an image is its path, which is all that people know it by.
     disks = {
         volume.id: DiskDefinition(path, VolumeId(str(path)), path.name, new.format)

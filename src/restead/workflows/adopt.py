@@ -34,6 +34,7 @@ from restead.domain.stock import Settled, Settlement
 from restead.records import Records, Transaction, backups, stock
 from restead.records.encoding import build
 from restead.repository import Manifest, ManifestEntry, Repository
+from restead.workflows.at_work import drop_noted
 from restead.workflows.holding import held_until
 from restead.workflows.stock import Stock, server_of, take_stock
 from restead.workflows.told import Told
@@ -102,6 +103,9 @@ class Adoption:
         for session in list(self._repository.log.refresh().sessions.values()):
             if (session.open or session.pins) and session.label not in found.under_way:
                 self._repository.end(session.number, unpin=True)
+        noted = {entry.session_label for entry in self._repository.log.refresh().partial.values()}
+        for label in noted - set(found.under_way):
+            drop_noted(self._repository, label)
 
 
 def _given_back(

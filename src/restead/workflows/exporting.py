@@ -1,15 +1,13 @@
 """The disks of a backup become image files that anybody can read without us.
 
 No run stands behind it: it is done by whoever asks, beside a service or without one.  What is read is kept by a session
-of the log for as long as that takes, whatever is deleted or collected meanwhile.  A process that is killed leaves its
-session open; whoever exports next from the same place knows by a lock that it is dead, and ends it.
+of the log for as long as that takes, whatever is deleted or collected meanwhile; that of an export which was killed is
+ended by the next (`at_work.py`).
 """
 
-import fcntl
-import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -17,23 +15,22 @@ from restead.domain.errors import Damaged
 from restead.domain.ids import ManifestId, VolumeId
 from restead.ports import BlockTarget
 from restead.repository import Disks, Repository, Session
+from restead.workflows.at_work import AtWork
 from restead.workflows.meter import Meter, Reading, update
 
 Images = Callable[[Mapping[VolumeId, int]], AbstractContextManager[Mapping[VolumeId, BlockTarget]]]
-_LABEL = "export"
 _MOST_TOLD = 5  # ranges of a damaged disk
 
 
 class Exporter:
     """Writes disk backups into fresh targets.
 
-    *places*: a folder for the locks of those who are at it.  It may be lost at any time; then a session that was
-    left open stays so until `adopt` ends it.
+    *cache*: a folder that may be lost at any time, with the locks of those who are at it.
     """
 
-    def __init__(self, repository: Repository, places: Path) -> None:
+    def __init__(self, repository: Repository, cache: Path) -> None:
         self._repository = repository
-        self._places = places / f"{repository.keyring.repository_id.hex()}.exports"
+        self._at_work = AtWork(repository, cache, "exports")
 
     def run(
         self, disks: Disks, images: Images, told: Callable[[Reading], None], *, readback: bool = False
@@ -52,38 +49,10 @@ class Exporter:
         ids = [entry.id for entry in disks]
         sizes = {VolumeId(entry.label): self._repository.manifest(entry.id).size for entry in disks}
         # The session is over before the files count: whatever fails, there are none.
-        with self._at_it() as label, images(sizes) as targets:
+        label = f"export {secrets.token_hex(8)}"
+        with self._at_work.working(label), images(sizes) as targets:
             with self._repository.session(disks[0].project, label=label, reads=ids) as session:
                 return _write(session, disks, targets, told, readback=readback)
-
-    @contextmanager
-    def _at_it(self) -> Iterator[str]:
-        """Give a label for our session; while we live, nobody ends what bears it."""
-        self._places.mkdir(0o700, parents=True, exist_ok=True)
-        with _locked(self._places / "lock"):
-            self._end_dead()
-            label = f"{_LABEL} {secrets.token_hex(8)}"
-            path = self._places / label
-            ours = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(ours, fcntl.LOCK_EX)
-        try:
-            yield label
-            path.unlink(missing_ok=True)  # not after an error: the session may have stayed open
-        finally:
-            os.close(ours)
-
-    def _end_dead(self) -> None:
-        for path in self._places.glob(f"{_LABEL} *"):
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(fd)
-            for session in self._repository.sessions(path.name):
-                self._repository.end(session.number)
-            path.unlink()
 
 
 def _write(
@@ -114,13 +83,3 @@ def _with_places(disk: str, error: Damaged) -> Damaged:
     places: Sequence[str] = [f"{offset} to {offset + length}" for offset, length in error.ranges[:_MOST_TOLD]]
     where = f", bytes {', '.join(places)}" if places else ""
     return Damaged(f"disk {disk}{where}: {error.message}", ranges=error.ranges, detail=error.detail)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
