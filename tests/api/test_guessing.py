@@ -1,6 +1,5 @@
 """Whoever guesses tokens waits, and nobody else does."""
 
-from pathlib import Path
 
 import pytest
 from tests.api.front import Front
@@ -51,14 +50,14 @@ def test_memory_is_bounded() -> None:
     assert len(guesses._counts) == 10_000
 
 
-def test_only_refusals_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_refusals_wait(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     monkeypatch.setattr("asyncio.sleep", sleep)
-    front = Front(tmp_path, guesses=Guesses(_Time()))
+    front = Front(database, guesses=Guesses(_Time()))
     try:
         for _ in range(6):
             assert front.get("/quotas", token="rst_wrong").status == 401

@@ -138,9 +138,9 @@ def test_servers_are_there_and_in_one_policy_only(front: Front) -> None:
     assert [each["id"] for each in changed["resources"]] == [server.id]
 
 
-def test_the_limits_are_the_operators(front: Front, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_limits_are_the_operators(database: str) -> None:
     rules = Rules(policies=PolicyLimits(policies=2, servers=1))
-    narrow = Front(tmp_path_factory.mktemp("narrow"), rules=rules)
+    narrow = Front(database, rules=rules)
     two = [narrow.server(), narrow.server(name="web-2")]
     assert narrow.post("/policies", body(*two)).code == "CSBS.9001"
     made(narrow, two[0], name="one")
@@ -149,6 +149,9 @@ def test_the_limits_are_the_operators(front: Front, tmp_path_factory: pytest.Tem
     answer = narrow.call("PUT", f"/policies/{second['id']}", {"policy": {"resources": [resource(s) for s in two]}})
     assert answer.code == "CSBS.9001"
     narrow.close()
+
+
+def test_a_project_has_32_policies_unless_the_operator_says_otherwise(front: Front) -> None:
     for number in range(32):
         made(front, name=f"p{number}")
     assert front.post("/policies", body(name="p32")).code == "CSBS.0001"
@@ -245,9 +248,9 @@ def test_a_server_that_cannot_be_backed_up_is_an_item_in_error_and_told(front: F
         assert front.call("DELETE", path).status == 200
 
 
-def test_a_run_keeps_to_the_quota(tmp_path: Any) -> None:
+def test_a_run_keeps_to_the_quota(database: str) -> None:
     """What fits is made; what does not has no item, since that would count too; a run without room is refused."""
-    front = Front(tmp_path, rules=Rules(quotas=QuotaLimits(backups=2)))
+    front = Front(database, rules=Rules(quotas=QuotaLimits(backups=2)))
     policy = made(front, *(front.server(name=f"web-{n}") for n in range(3)))
     checkpoint = run(front, policy).json["checkpoint"]
     assert len(items(front, checkpoint)) == 2

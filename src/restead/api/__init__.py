@@ -17,6 +17,7 @@ from restead.api import (
     restore_actions,
     restore_events,
     restores,
+    server_actions,
     servers,
     status,
     versions,
@@ -63,7 +64,7 @@ def create_api(
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        status, operations, policies, reports, pages,
+        server_actions, status, operations, policies, reports, pages,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)

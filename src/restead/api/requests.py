@@ -160,7 +160,7 @@ class UndoShape(Shape):
 
 
 class ThrottleShape(Shape):
-    """How fast restores may read and write disks; 0, or left out: as fast as they can."""
+    """How fast restores may read and write disks, or running servers be read; 0, or left out: as fast as they can."""
 
     bytes_per_second: Annotated[int, Field(ge=0, le=_FASTEST), BeforeValidator(_whole)] | None = None
 
@@ -184,6 +184,12 @@ class RestoreAction(Shape):
 
 class RestoresAction(Shape):
     """What can be done with all restores together."""
+
+    throttle: ThrottleShape
+
+
+class ServersAction(Shape):
+    """What can be done with a server, or with all of them together."""
 
     throttle: ThrottleShape
 

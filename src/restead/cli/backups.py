@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from restead.cli import find
+from restead.cli.backup_throttle import throttle
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.show import facts, megabytes, print_json, table, when
@@ -13,6 +14,8 @@ from restead.cli.wiring import Json, agree, duration, group, over_http, say
 
 backups = group("backup", "List, show and delete backups.")
 checkpoints = group("checkpoint", "List and show runs of backups: one moment, one or more servers.")
+
+backups.command("throttle")(throttle)
 
 _BackupName = Annotated[str, typer.Argument(help="Id, or a name that only one backup has.", metavar="BACKUP")]
 

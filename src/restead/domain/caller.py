@@ -40,6 +40,7 @@ class Action(StrEnum):
     TASKS_GET = "csbs:tasks:get"
     TASKS_DELETE = "csbs:tasks:delete"
     SERVERS_LIST = "csbs:servers:list"  # our extension: see docs/api.md
+    SERVERS_THROTTLE = "csbs:servers:throttle"  # our extension
 
 
 OTHER_PROJECTS = "other_projects"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from restead.domain.caller import Action, Caller
-from restead.domain.errors import InvalidRequest, NotFound
+from restead.domain.errors import Forbidden, InvalidRequest, NotFound
 from restead.domain.ids import ProjectId, ServerId
 from restead.domain.server import Server
+from restead.records import paces
 from restead.service.doors import Doors
 
 
@@ -35,3 +36,20 @@ class Servers:
             ids = ", ".join(server.id for server in named)
             raise InvalidRequest(f"{len(named)} servers are named {id_or_name[:64]}: say which by its id ({ids})")
         return named[0]
+
+    def throttle(
+        self, caller: Caller, project_id: ProjectId, id_or_name: str | None, bytes_per_second: int | None
+    ) -> None:
+        """Let a server, or with None all together, be read that fast at most while it runs; None: as fast as it goes.
+
+        Counts for backups that are under way too, within a second.
+
+        Raises:
+            NotFound, InvalidRequest: as `server`.  Forbidden: only administrators throttle all.
+        """
+        caller.require(Action.SERVERS_THROTTLE, project_id)
+        if id_or_name is None and not caller.is_admin:
+            raise Forbidden("only an administrator may throttle the backups of all projects")
+        which = None if id_or_name is None else (project_id, self.server(caller, project_id, id_or_name).id)
+        with self._doors.records.begin() as tx:
+            paces.throttle(tx, which, bytes_per_second)

@@ -41,12 +41,14 @@ def stories(
 ) -> Mapping[RunKind, Story]:
     """Return the story of every kind of run.
 
-    *grace*: how long a server is asked politely to stop.  *look_every*: how often a restore looks whether somebody
-    has cancelled or throttled it.  *progress_every*: how much of a backup's work a crash can cost; zero: all of it.
-    *quotas*: of projects that have none of their own.
+    *grace*: how long a server is asked politely to stop.  *look_every*: how often a restore, or a backup, looks
+    whether somebody has cancelled or throttled it.  *progress_every*: how much of a backup's work a crash can cost;
+    zero: all of it.  *quotas*: of projects that have none of their own.
     """
     return {
-        RunKind.BACKUP: BackupStory(records, repository, servers, volumes, progress_every, quotas),
+        RunKind.BACKUP: BackupStory(
+            records, repository, servers, volumes, progress_every, look_every=look_every, quotas=quotas
+        ),
         RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace, look_every=look_every),
         RunKind.DELETE: DeleteStory(records, repository),
     }

@@ -34,6 +34,7 @@ from restead.records import Records, Transaction, backups, known, quotas
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Hint, Repository, Saved, Session
 from restead.workflows.meter import Meter, Reading, update
+from restead.workflows.pace import Pace, PacedSource
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
 
@@ -50,8 +51,12 @@ class BackupStory:
         servers: Servers,
         volumes: Volumes,
         progress_every: timedelta = timedelta(minutes=5),
+        *,
+        look_every: timedelta = timedelta(seconds=0.5),
         quotas: QuotaLimits = QuotaLimits(),
     ) -> None:
+        """*look_every*: how often it is looked whether somebody has set how fast running servers are read."""
+        self._pace = Pace(records, look_every)
         self._quotas = quotas
         self._progress_every = progress_every
         self._records = records
@@ -164,13 +169,14 @@ class BackupStory:
         meter = Meter([source.size for source in sources], lambda reading: self._told(run, backup, reading))
         roots, volumes = [], []
         due = now_and_then(self._progress_every)
+        spend = self._pace.of(run, backup.server.id) if isinstance(moment, PausesGuest) else None
         each = zip(backup.volumes, sources, parents, believed, generations, strict=True)
         for place, (volume, source, parent, held, generation) in enumerate(each):
             began = time.monotonic()
             hint = _hint(source, held)
             parent = hint.manifest if hint else parent
             saved = session.save(
-                source,
+                PacedSource(source, spend) if spend else source,
                 parent=parent,
                 description=description_of(backup, volume, moment, incremental=parent is not None),
                 label=volume.volume_id,

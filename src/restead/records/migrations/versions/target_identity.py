@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "target_identity"
-down_revision = "holds"
+down_revision = "quotas"
 
 
 def upgrade() -> None:

@@ -1,0 +1,116 @@
+"""Live backups in a whole house over a real QEMU: several at once, slowed down, and when what they need goes away."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conformance.live import await_
+from tests.house import PROJECT
+from tests.stories.live_house import LiveHouse, is_a_moment, numbers
+
+from restead.domain.backup import Backup
+from restead.domain.ids import BackupId
+from restead.domain.server import Server, ServerStatus
+from restead.domain.states import BackupState
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[LiveHouse]:
+    house = LiveHouse(tmp_path)
+    yield house
+    house.close()
+
+
+def ended(house: LiveHouse, id: BackupId) -> Backup:
+    house.wait(lambda: house.backup(id).state is not BackupState.PROTECTING, 120)
+    return house.backup(id)
+
+
+def held_up_in_reading(house: LiveHouse, server: Server) -> Backup:
+    """Begin a backup of a running server that reads next to nothing before it is let go."""
+    house.service.servers.throttle(house.admin, PROJECT, None, 1)
+    house.start()
+    backup = house.protect(server, wait=False)
+    house.wait(lambda: "reading" in house.story(backup.run_id), 120)
+    return backup
+
+
+def let_go(house: LiveHouse) -> None:
+    house.service.servers.throttle(house.admin, PROJECT, None, None)
+
+
+def test_a_backup_says_how_long_the_guest_stood_still(house: LiveHouse) -> None:
+    server = house.machine("W")
+    assert house.protect(server).guest_pause_us is None
+    house.start_machine(server)
+    backup = house.protect(server)
+    assert backup.guest_pause_us is not None
+    assert 0 < backup.guest_pause_us < 60_000_000
+    (reading,) = house.told(backup, "reading")
+    assert reading["guest_pause_us"] == backup.guest_pause_us
+    assert backup.consistency == "crash"
+
+
+def test_two_servers_are_backed_up_at_once_while_they_run(house: LiveHouse) -> None:
+    servers, spare = [house.machine("W", name) for name in ("web-1", "web-2")], house.machine("H", "spare")
+    for server in servers:
+        house.start_machine(server)
+    house.service.servers.throttle(house.admin, PROJECT, None, 1)
+    house.start()
+    begun = [house.protect(server, wait=False) for server in servers]
+    house.wait(lambda: all("reading" in house.story(backup.run_id) for backup in begun), 120)
+    let_go(house)
+    for backup in begun:
+        found = ended(house, backup.id)
+        assert found.state is BackupState.AVAILABLE, found.failure
+        assert is_a_moment(house.brought_back(found, spare))
+
+
+def test_a_backup_is_slowed_down_and_let_go_while_the_guest_writes(house: LiveHouse) -> None:
+    """The moment is the one at its begin, however long the reading takes."""
+    server, spare = house.machine("W"), house.machine("H", "spare")
+    house.start_machine(server)
+    backup = held_up_in_reading(house, server)
+    path = house.machines.path_of(server)
+    before = _sequence(path)
+    await_(lambda: _sequence(path) > before + 20)
+    assert house.backup(backup.id).state is BackupState.PROTECTING
+    let_go(house)
+    found = ended(house, backup.id)
+    assert found.state is BackupState.AVAILABLE
+    disks = house.brought_back(found, spare)
+    assert is_a_moment(disks)
+    assert numbers(disks)[1] <= before
+
+
+def test_a_qemu_killed_while_it_is_read_makes_no_wrong_backup(house: LiveHouse) -> None:
+    """The run is tried again, and takes the stopped server then."""
+    server, spare = house.machine("W"), house.machine("H", "spare")
+    house.start_machine(server)
+    backup = held_up_in_reading(house, server)
+    os.kill(int((house.machines.folder / f"data/servers/{server.id}.pid").read_text()), signal.SIGKILL)
+    await_(lambda: house.driver.server(PROJECT, server.id).status is ServerStatus.STOPPED)
+    let_go(house)
+    found = ended(house, backup.id)
+    assert (found.state, found.consistency) == (BackupState.AVAILABLE, "offline")
+    assert house.brought_back(found, spare) == house.held(server)
+
+
+def test_a_backup_that_wants_file_systems_at_rest_fails_without_an_agent(house: LiveHouse) -> None:
+    """It does not pretend, and the guest is as it was."""
+    server = house.machine("W")
+    house.start_machine(server)
+    backup = house.protect(server, consistency="filesystem")
+    assert backup.state is BackupState.ERROR
+    assert backup.failure is not None
+    assert "could not be frozen" in backup.failure.message
+    assert house.bitmaps(server) == [[], []]
+    assert house.protect(server).state is BackupState.AVAILABLE
+
+
+def _sequence(path: Path) -> int:
+    with path.open("rb") as file:
+        file.seek(10 * 512)
+        return int.from_bytes(file.read(4), "little")
