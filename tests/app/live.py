@@ -1,5 +1,7 @@
 """A server that runs in a service's care: the small guest, writing to its disks all the time, and what it shows."""
 
+import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from tests.lab.microguest import (
 )
 
 from restead.domain.ids import new_id
+from restead.drivers.images.qmp import talking
 
 
 @dataclass(frozen=True)
@@ -116,3 +119,15 @@ def wait(condition: Callable[[], Any], seconds: float = 120) -> Any:
 def protect(running: Running, guest: Guest) -> Any:
     """Back up a server; return the backup when it has ended."""
     return running.wait_for_backup(running.begin_backup(guest.id))
+
+
+def left_in_qemu(guest: Guest) -> list[str]:
+    """Return what of a live backup is in the guest's QEMU, but for bitmaps; and its status if it does not run."""
+    runtime = Path(guest.place.environment["RESTEAD_RUNTIME"])
+    stem = guest.place.data.resolve() / "servers" / guest.id
+    name = hashlib.blake2b(os.fsencode(stem), digest_size=8).hexdigest()
+    with talking(runtime / f"{name}.qmp", guest.id, 60) as monitor:
+        names = [node["node-name"] for node in monitor.ask("query-named-block-nodes", flat=True)]
+        names += [one["id"] for one in monitor.ask("query-block-exports")]
+        status = monitor.ask("query-status")["status"]
+    return [name for name in names if name.startswith("restead-")] + ([] if status == "running" else [status])

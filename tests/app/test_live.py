@@ -11,7 +11,11 @@ from tests.app.running import Place, service
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path)
+    yield from place_for(tmp_path)
+
+
+def place_for(folder: Path) -> Iterator[Place]:
+    place = Place(folder)
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp") as runtime:  # short, for sockets
         place.environment["RESTEAD_RUNTIME"] = runtime
         yield place

@@ -1,0 +1,105 @@
+"""A service, or the QEMU that it reads, is killed in the middle of a backup or a restore of a server that runs.
+
+Whatever the moment: what is called good is good, no guest stays paused or filtered, and the next backup works.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.app.live import Content, Guest, left_in_qemu, protect, wait
+from tests.app.running import Place, Running, service
+from tests.app.test_live import place_for
+
+_RATE = 2 << 20  # bytes per second: some seconds for the disks
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    yield from place_for(tmp_path)
+
+
+def _throttle(running: Running, rate: int | None, admin: str) -> None:
+    for what in ("servers", "restores"):
+        body, headers = {"throttle": {"bytes_per_second": rate}}, {"X-Auth-Token": admin}
+        assert running.http.post(f"/{what}/action", json=body, headers=headers).status_code == 200
+
+
+def _kill(running: Running, guest: Guest, who: str) -> None:
+    if who == "service":
+        running.kill()
+    else:
+        try:
+            os.kill(guest.pid(), signal.SIGKILL)
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # a restore has stopped it already
+
+
+def _begun(running: Running, guest: Guest, deed: str, first: str) -> str:
+    return running.begin_backup(guest.id) if deed == "backup" else running.begin_restore(first, power_on=True)
+
+
+def _ended(running: Running, deed: str, id: str) -> Any:
+    return running.wait_for_backup(id) if deed == "backup" else running.wait_for_restore(id)
+
+
+def _runs(guest: Guest, running: Running) -> bool:
+    return bool(running.get(f"/servers/{guest.id}")["server"]["status"] == "running")
+
+
+def _brought_back(running: Running, guest: Guest, backup: str) -> Content:
+    """Restore a backup and return what the disks hold then, the server stopped."""
+    restored = running.wait_for_restore(running.begin_restore(backup))
+    assert restored["status"] == "success", restored
+    return guest.content()
+
+
+_CASES = [
+    *(pytest.param("backup", "service", seed, marks=[pytest.mark.long] * (seed > 0)) for seed in range(15)),
+    *(pytest.param("backup", "qemu", seed, marks=pytest.mark.long) for seed in range(15)),
+    *(pytest.param("restore", "service", seed, marks=pytest.mark.long) for seed in range(12)),
+    *(pytest.param("restore", "qemu", seed, marks=pytest.mark.long) for seed in range(8)),
+]
+
+
+@pytest.mark.parametrize(("deed", "who", "seed"), _CASES)
+def test_a_kill_at_any_moment_harms_no_guest_and_makes_nothing_good_that_is_not(
+    place: Place, deed: str, who: str, seed: int
+) -> None:
+    chance = random.Random(f"{deed} {who} {seed}")
+    guest, admin = Guest(place, format=chance.choice(["raw", "qcow2"])), place.token("admin")
+    guest.start()
+    with service(place) as running:
+        first = protect(running, guest)["id"]
+        _throttle(running, _RATE, admin)
+        begun = _begun(running, guest, deed, first)
+        time.sleep(chance.uniform(0, 2.5))
+        _kill(running, guest, who)
+        if who == "qemu":
+            _throttle(running, None, admin)
+            _is_good(running, guest, deed, begun, first)
+    if who == "service":
+        with service(place) as running:
+            _throttle(running, None, admin)
+            _is_good(running, guest, deed, begun, first)
+
+
+def _is_good(running: Running, guest: Guest, deed: str, begun: str, first: str) -> None:
+    ended = _ended(running, deed, begun)
+    assert ended["status"] in ("available", "success", "error", "fail"), ended
+    if _runs(guest, running):
+        wait(lambda: left_in_qemu(guest) == [])
+    again = protect(running, guest)  # whether it runs now or not
+    assert again["status"] == "available", again["extend_info"]["fail_reason"]
+    if _runs(guest, running):
+        assert left_in_qemu(guest) == []
+        guest.stop()
+    for backup in {first, again["id"], *([begun] if ended["status"] == "available" else [])}:
+        assert _brought_back(running, guest, backup).is_a_moment
+    guest.start()
+    wait(lambda: left_in_qemu(guest) == [])
