@@ -61,7 +61,7 @@ def await_(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-class LiveVolumesSuite(PoweredVolumesSuite):
+class LiveSuite:
     def test_a_running_server_shows_a_moment_and_runs_on(self, cloud: Cloud) -> None:
         server = running(cloud, "H")
         with moment_of(cloud, server) as moment:
@@ -113,3 +113,7 @@ class LiveVolumesSuite(PoweredVolumesSuite):
             assert system <= data <= system + 1
         cloud.servers.start(PROJECT, server.id)
         await_(lambda: sequences(cloud, server)[0] > system)
+
+
+class LiveVolumesSuite(LiveSuite, PoweredVolumesSuite):
+    """All that a cloud's `Volumes` do whose running servers can be read."""

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.changes import ChangesSuite
-from tests.conformance.live import LiveVolumesSuite
+from tests.conformance.live import LiveSuite, LiveVolumesSuite
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import RereadSuite, SpaceSuite
 from tests.conformance.volumes import VolumesSuite
 from tests.drivers.images.cloud import ImagesCloud, needs_qemu_nbd
 
-from restead.drivers.images import ImagesOptions, Power
+from restead.drivers.images import Accel, ImagesOptions, Power
 
 
 class TestServersWithoutPower(ServersSuite):
@@ -48,6 +48,16 @@ class TestVolumesByQemu(LiveVolumesSuite):
     @pytest.fixture
     def cloud(self, machines: ImagesCloud) -> ImagesCloud:
         return machines
+
+
+class TestVolumesByAnOlderQemu(LiveSuite):
+    """One without the filters that live backups use since 7.1."""
+
+    @pytest.fixture
+    def cloud(self, tmp_path: Path, runtime: Path) -> Iterator[ImagesCloud]:
+        cloud = ImagesCloud(tmp_path, runtime, Power.QEMU, ImagesOptions(accel=Accel.TCG, filters=False))
+        yield cloud
+        cloud.close()
 
 
 @needs_qemu_nbd

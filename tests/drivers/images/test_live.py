@@ -17,6 +17,7 @@ from tests.conformance.cloud import PROJECT
 from tests.conformance.live import await_, disks_in, moment_of, running, sequences, sequences_in
 from tests.drivers.images.cloud import ImagesCloud
 from tests.drivers.images.test_qemu import pid_of, socket_of
+from tests.lab.microguest import SEQUENCE_AT
 
 from restead.domain.errors import Unavailable
 from restead.domain.server import Server, ServerStatus
@@ -207,3 +208,32 @@ def test_a_full_scratch_folder_breaks_the_backup_and_not_the_guest(machines: Ima
         assert_nothing_is_left(machines, server, runtime)
     await_(lambda: sequences(machines, server) > numbers)
     assert_nothing_is_left(machines, server, runtime)
+
+
+def test_an_older_qemu_gets_all_scratch_space_reserved_before(
+    machines: ImagesCloud, runtime: Path
+) -> None:
+    """Since there a full scratch file would fail the guest's write."""
+    server = running(machines, "W")
+    older = ImagesDriver(machines.folder / "data", runtime, replace(machines.options, filters=False))
+    ids = [volume.id for volume in server.volumes]
+    with small_scratch(machines, "5m"):  # 4 MiB and 2 MiB, and what an image needs besides
+        with pytest.raises(Unavailable, match=r"of \d+ bytes cannot be made .* bytes free"):
+            with older.open_moment(PROJECT, server.id, ids):
+                pass
+        assert_nothing_is_left(machines, server, runtime)
+    with older.open_moment(PROJECT, server.id, ids) as moment:
+        before = sequences_in(server, moment)
+        await_(lambda: written(machines, server) > before[1] + 5)
+        assert sequences_in(server, moment) == before
+    assert_nothing_is_left(machines, server, runtime)
+    open_and_be_killed(machines, server, runtime)
+    with older.open_moment(PROJECT, server.id, ids) as moment:
+        assert sequences_in(server, moment) > before
+    assert_nothing_is_left(machines, server, runtime)
+
+
+def written(machines: ImagesCloud, server: Server) -> int:
+    with machines.path_of(server, 1).open("rb") as file:
+        file.seek(SEQUENCE_AT)
+        return int.from_bytes(file.read(4), "little")

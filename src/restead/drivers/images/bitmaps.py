@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restead.drivers.images.filters import PREFIX
+from restead.drivers.images.live_disk import PREFIX
 from restead.drivers.images.qmp import Command, Monitor
 
 _MOST = 8  # bitmaps of a disk: moments that became no backup leave theirs, and each takes memory

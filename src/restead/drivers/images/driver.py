@@ -42,6 +42,7 @@ class ImagesOptions:
     qemu: str = "qemu-system-x86_64"  # program that runs servers with power qemu
     qemu_nbd: str = "qemu-nbd"  # program that reads and writes qcow2 disks
     freeze_limit: timedelta = timedelta(seconds=10)  # that a guest has to freeze its file systems; 0: it is not asked
+    filters: bool = True  # False: live backups as with a QEMU that has no filters for them
     answer_limit: timedelta = timedelta(seconds=30)  # in which a QEMU that is backed up answers; it takes milliseconds
 
 
@@ -73,6 +74,7 @@ class ImagesDriver:
         self._live = LiveMoments(
             self._qemu, self._registry, folder / "scratch",
             answer_limit=options.answer_limit, freeze_limit=options.freeze_limit,
+            filters=options.filters,
         )  # fmt: skip
         self._switches: dict[Power, PowerSwitch] = {
             Power.NONE: NoSwitch(), Power.COMMAND: CommandSwitch(), Power.QEMU: self._qemu,

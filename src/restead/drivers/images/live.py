@@ -16,13 +16,16 @@ from typing import Any
 from restead.domain.errors import Unavailable
 from restead.domain.ids import ServerId, VolumeId, canonical_id
 from restead.drivers.disks.definition import DiskDefinition
-from restead.drivers.images import bitmaps, filters
+from restead.drivers.images import bitmaps
 from restead.drivers.images.at_rest import at_rest, thawed
 from restead.drivers.images.bitmaps import Chain, chain_of
 from restead.drivers.images.commandline import Places
 from restead.drivers.images.definition import ServerDefinition
-from restead.drivers.images.filters import Disk
+from restead.drivers.images.filters import Filters
+from restead.drivers.images.fleecing import Fleecing
 from restead.drivers.images.left_over import LeftOver, Note, noting
+from restead.drivers.images.live_disk import Disk, Way, export_of
+from restead.drivers.images.live_nodes import disk_nodes, serve, take_out
 from restead.drivers.images.live_source import LiveSource
 from restead.drivers.images.process import find
 from restead.drivers.images.qemu import QemuSwitch
@@ -46,7 +49,8 @@ class LiveMoments:
     """Opens moments of running servers.
 
     *scratch*: the folder for what guests overwrite meanwhile; *answer_limit*: how long one answer of QEMU may take;
-    *freeze_limit*: how long a guest's agent has to freeze its file systems; zero: it is not asked.
+    *freeze_limit*: how long a guest's agent has to freeze its file systems; zero: it is not asked;
+    *filters*: whether QEMU's filters are used if it has them.
     """
 
     def __init__(
@@ -57,7 +61,9 @@ class LiveMoments:
         *,
         answer_limit: timedelta,
         freeze_limit: timedelta,
+        filters: bool,
     ) -> None:
+        self._filters = filters
         self._freeze_limit = freeze_limit.total_seconds()
         self._answer_limit = answer_limit.total_seconds()
         self._switch = switch
@@ -126,7 +132,7 @@ class LiveMoments:
             if note is None or process is None:
                 return
             with self._talking(definition, places) as (monitor, _):
-                nodes = filters.disk_nodes(monitor, [definition.boot_first.index(disk) for disk in kept])
+                nodes = disk_nodes(monitor, [definition.boot_first.index(disk) for disk in kept])
                 for node, generation in zip(nodes.values(), kept.values(), strict=True):
                     chain = chain_of(node)
                     current = chain.since(generation) or ()
@@ -144,39 +150,41 @@ class LiveMoments:
             numbers = [definition.boot_first.index(disk) for disk in disks]
             for number, disk in zip(numbers, disks, strict=True):
                 _require_same(monitor, number, disk)
-            chains = {n: chain_of(node) for n, node in filters.disk_nodes(monitor, numbers).items()}
+            chains = {n: chain_of(node) for n, node in disk_nodes(monitor, numbers).items()}
             for chain in chains.values():
                 bitmaps.remove(monitor, chain.node, chain.useless)
-            sizes = {number: chain.size for number, chain in chains.items()}
-            with self._scratch_files(definition.id, sizes) as chosen:
-                filters.prepare(monitor, chosen)
+            way = self._way(monitor)
+            with self._scratch_files(definition.id, way, chains) as chosen:
+                way.prepare(monitor, chosen)
             for disk in disks:
                 _write_back(disk.path)
-            beginning = bitmaps.transaction([part for chain in chains.values() for part in chain.beginning()])
+            parts = [part for chain in chains.values() for part in chain.beginning()]
+            beginning = bitmaps.transaction([*parts, *way.parts(chosen)])
             with at_rest(definition.id, places.agent, monitor, note, self._freeze_limit) as consistency:
                 note.change(paused=True)
-                at, pause = _at_once(monitor, [beginning, *filters.swap_in(chosen)])
+                at, pause = _at_once(monitor, [beginning, *way.commands(chosen)])
                 note.change(paused=False)
-            filters.export(monitor, chosen, places.exports, {n: chain.names for n, chain in chains.items()})
+            serve(monitor, way, chosen, places.exports, {n: chain.names for n, chain in chains.items()})
         return _Begun(at, pause, consistency, chains)
 
+    def _way(self, monitor: Monitor) -> Way:
+        version = monitor.ask("query-version")["qemu"]
+        filters = self._filters and (version["major"], version["minor"]) >= (7, 1)
+        return Filters() if filters else Fleecing()
+
     @contextmanager
-    def _scratch_files(self, server_id: ServerId, sizes: Mapping[int, int]) -> Iterator[list[Disk]]:
+    def _scratch_files(self, server_id: ServerId, way: Way, chains: Mapping[int, Chain]) -> Iterator[list[Disk]]:
         """Give the disks with files for what is overwritten; they lose their names once QEMU has opened them.
 
         So the kernel frees their space with QEMU's last descriptor, whoever has been killed by then.
         """
-        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        disks = [Disk(number, self._scratch / f"live-{canonical_id(server_id)}-{number}") for number in sizes]
+        stem = f"live-{canonical_id(server_id)}"
+        disks = [Disk(number, chain.size, self._scratch / f"{stem}-{number}") for number, chain in chains.items()]
         try:
+            self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             for disk in disks:
-                disk.scratch.unlink(missing_ok=True)
-                fd = os.open(disk.scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(fd, "wb") as file:
-                    file.truncate(sizes[disk.number])
+                _make_scratch_file(disk, way.space(disk.size))
             yield disks
-        except OSError as error:
-            raise Unavailable(f"scratch file in {self._scratch} cannot be made: {error.strerror}") from error
         finally:
             for disk in disks:
                 disk.scratch.unlink(missing_ok=True)
@@ -216,7 +224,7 @@ class LiveMoments:
         if ours and left.paused:
             monitor.ask("cont")
             note.change(paused=False)
-        filters.take_out(monitor)
+        take_out(monitor)
         return LeftOver(pid, frozen=True) if ours and left.frozen and not thawed(places.agent) else None
 
     @contextmanager
@@ -248,7 +256,7 @@ def _source(
     number = definition.boot_first.index(disk)
 
     def connect(bitmap: str) -> AbstractContextManager[NbdClient]:
-        return _connected(definition, disk, places, Disk(number, Path()).export, bitmap)
+        return _connected(definition, disk, places, export_of(number), bitmap)
 
     with connect("") as client:
         yield LiveSource(definition.id, disk.id, client, places.pidfile, chains[number], connect)
@@ -298,6 +306,22 @@ def _require_same(monitor: Monitor, number: int, disk: DiskDefinition) -> None:
     found = monitor.ask("qom-get", path=f"/machine/peripheral/device{number}/virtio-backend", property="serial")
     if found != disk.id[:20]:
         raise Unavailable(f"disk {disk.id} is none of the running server's: it has {found} in its place")
+
+
+def _make_scratch_file(disk: Disk, reserved: int) -> None:
+    """Raises Unavailable."""
+    disk.scratch.unlink(missing_ok=True)
+    try:
+        fd = os.open(disk.scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            if reserved:
+                os.posix_fallocate(fd, 0, reserved)
+            else:
+                file.truncate(disk.size)
+    except OSError as error:
+        space = os.statvfs(disk.scratch.parent)
+        raise Unavailable(f"scratch file of {reserved or disk.size} bytes cannot be made in {disk.scratch.parent}, "
+                          f"which has {space.f_bavail * space.f_frsize} bytes free: {error.strerror}") from error
 
 
 def _write_back(path: Path) -> None:
