@@ -16,6 +16,7 @@ from tests.stories.live_house import SIZES, LiveHouse, is_a_moment, numbers
 from restead.domain.backup import Backup
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState
+from restead.records import known
 
 CHUNKS = 512 * 1024  # bytes: what two granules of 64 KiB on each disk may make an increment read, and then some
 
@@ -226,6 +227,42 @@ def test_a_bitmap_that_somebody_has_touched_is_not_believed(house: LiveHouse, ha
         monitor.ask(f"block-dirty-bitmap-{harm}", node="disk1", name=name)
     house.as_the_guest_does(server, 1, "write -P 4 6M 64k")
     assert _is_right(house, server, spare) >= SIZES[1]
+
+
+def test_a_stopped_server_is_read_where_its_images_bitmaps_say(qcow2: LiveHouse) -> None:
+    server, spare = qcow2.machine("H"), qcow2.machine("H", "spare")
+    qcow2.start_machine(server)
+    good(qcow2.protect(server))
+    qcow2.as_the_guest_does(server, 1, "write -P 5 6M 64k")
+    qcow2.stop_machine(server)
+    backup = good(qcow2.protect(server))
+    assert backup.consistency == "offline"
+    assert 0 < qcow2.read_by(backup) <= CHUNKS
+    assert qcow2.brought_back(backup, spare) == qcow2.held(server)
+
+
+def test_a_restore_reads_where_its_images_bitmaps_say(qcow2: LiveHouse) -> None:
+    """And what it writes is noted in them, too: the next live backup is right."""
+    server, spare = qcow2.machine("H"), qcow2.machine("H", "spare")
+    qcow2.start_machine(server)
+    first = good(qcow2.protect(server))
+    qcow2.as_the_guest_does(server, 1, "write -P 5 6M 64k")
+    qcow2.stop_machine(server)
+    disk = server.volumes[1].id
+    with qcow2.records.read() as tx:
+        held = known.known(tx, PROJECT, disk)
+    assert held is not None
+    with qcow2.driver.open_target(PROJECT, server.id, disk) as target:
+        changed = target.changed_since(held.generation)
+        assert changed is not None
+        data = [each for at, length in changed for each in target.extents(at, length) if each.data]
+        assert [(each.offset, each.length) for each in data] == [(6 * MIB, 65536)]
+        assert target.changed_since("bitmap restead-00000001-0123456789abcdef 8388608") is None
+    expected = qcow2.brought_back(first, spare)
+    assert qcow2.restore(first).state.value == "success"
+    assert qcow2.held(server) == expected
+    qcow2.start_machine(server)
+    _is_right(qcow2, server, spare)
 
 
 def test_a_full_backup_reads_everything(raw: LiveHouse) -> None:

@@ -55,18 +55,22 @@ class Gateway:
         return path
 
     @contextmanager
-    def served(self, id: VolumeId, fd: int, *, write: bool, direct: bool) -> Iterator[NbdClient]:
+    def served(
+        self, id: VolumeId, fd: int, *, write: bool, direct: bool, bitmap: str = ""
+    ) -> Iterator[NbdClient]:
         """Serve the qcow2 image that is open as *fd*, whose locks are held; *direct*: past the page cache.
+
+        *bitmap*: one of the image, whose `dirty` is served as well.
 
         Raises:
             Unavailable: it cannot be opened; at the end: it was not brought to rest.
         """
         try:
-            server = self._start(fd, write=write, direct=direct)
+            server = self._start(fd, write=write, direct=direct, bitmap=bitmap)
         except OSError as error:
             raise Unavailable(f"disk {id}: {self._program} cannot be started: {error.strerror}") from error
         try:
-            client = NbdClient(server.sock, f"disk {id}")
+            client = NbdClient(server.sock, f"disk {id}", bitmap=bitmap)
             server.disarm()
         except Unavailable as error:
             status, words = server.end(_FAIL_LIMIT)
@@ -85,10 +89,11 @@ class Gateway:
             raise Unavailable(f"disk {id} was not closed well: {self._program} ended with status {status}",
                               detail=words)
 
-    def _start(self, fd: int, *, write: bool, direct: bool) -> "_Server":
+    def _start(self, fd: int, *, write: bool, direct: bool, bitmap: str) -> "_Server":
         command = [
             self.program(), "--shared=1", "--cache=none" if direct else "--cache=writeback", "--aio=threads",
             "--discard=unmap", "--detect-zeroes=off", *([] if write else ["--read-only"]),
+            *([f"--bitmap={bitmap}"] if bitmap else []),
         ]  # fmt: skip
         listener, ours = self._sockets()
         complaints = os.memfd_create("complaints")

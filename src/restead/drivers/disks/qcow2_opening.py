@@ -3,15 +3,18 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 from restead.domain.errors import Unavailable
 from restead.drivers.disks.backing import backing_of, open_backing
+from restead.drivers.disks.coarse import Stretch, coarsely
 from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
 from restead.drivers.disks.holding import Held, held_to_read, held_to_write, translated
 from restead.drivers.disks.opening import open_direct
 from restead.drivers.disks.qcow2 import Image, read_image
+from restead.drivers.disks.qcow2_bitmaps import StoredBitmaps, stored_bitmaps
 from restead.drivers.disks.rawio import PAGE
 from restead.drivers.disks.served import ServedSource, ServedTarget
 from restead.drivers.disks.strangers import Strangers
@@ -31,7 +34,8 @@ def open_qcow2_source(
         image, past = _image_of(held), direct and _can_be_direct(held, os.O_RDONLY)
         with gateway.served(disk.id, held.fd, write=False, direct=past) as client:
             _check_served(disk, image, client)
-            yield ServedSource(disk.id, client, held.fd)
+            bitmaps = StoredBitmaps(stored_bitmaps(held.fd), image.size, partial(_dirty, gateway, held))
+            yield ServedSource(disk.id, client, held.fd, bitmaps)
 
 
 @contextmanager
@@ -45,6 +49,8 @@ def open_qcow2_target(
     """
     with held_to_write(disk, guard) as held:
         image, can = _image_of(held), _can_be_direct(held, os.O_RDWR)
+        # Before it is opened for writing: from then on they count as in use.
+        dirty = {name: _dirty(gateway, held, name) for name in stored_bitmaps(held.fd)}
 
         @contextmanager
         def open_again() -> Iterator[NbdClient]:
@@ -59,10 +65,17 @@ def open_qcow2_target(
             if client.read_only:
                 raise Unavailable(f"disk {disk.id} is served read-only")
             with closing(Strangers(held.fd)) as strangers:
-                target = ServedTarget(disk.id, client, held.fd, open_again=open_again,
+                bitmaps = StoredBitmaps(tuple(dirty), image.size, dirty.__getitem__)
+                target = ServedTarget(disk.id, client, held.fd, bitmaps, open_again=open_again,
                                       changed=lambda: held.changed(size=False), strangers=strangers.seen)
                 with closing(target):
                     yield target
+
+
+def _dirty(gateway: Gateway, held: Held, name: str) -> list[Stretch]:
+    """Return what a bitmap of the image says was written to."""
+    with gateway.served(held.disk.id, held.fd, write=False, direct=False, bitmap=name) as client:
+        return coarsely([client.dirty()], client.size)
 
 
 def require_image(disk: DiskDefinition) -> None:

@@ -12,7 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
+from restead.drivers.disks.coarse import coarsely
 from restead.drivers.disks.generation import changed_since, generation_of, identity_of, is_another
+from restead.drivers.disks.qcow2_bitmaps import StoredBitmaps
 from restead.drivers.nbd import NbdClient
 
 Buffer = bytes | bytearray | memoryview
@@ -22,7 +24,9 @@ Open = Callable[[], AbstractContextManager[NbdClient]]
 class ServedSource:
     """An image open for reading; it stands alone, so that its file's times tell whether it was written."""
 
-    def __init__(self, volume_id: VolumeId, client: NbdClient, fd: int) -> None:
+    def __init__(self, volume_id: VolumeId, client: NbdClient, fd: int, bitmaps: StoredBitmaps) -> None:
+        """*bitmaps*: those that were in the image when it was opened."""
+        self._bitmaps = bitmaps
         self._id = volume_id
         self._client = client
         self._fd = fd  # the image's file; owned by whoever opened it
@@ -53,8 +57,18 @@ class ServedSource:
         return generation_of(self._fd)
 
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
-        """Return nothing if the file is what it was in that generation, None if it may have changed anywhere."""
-        return changed_since(self._fd, generation)
+        """Return nothing if the file is what it was in that generation; else what its bitmaps say; None: anything.
+
+        With what they say comes all that is a hole now: what was cut off an image is noted in no bitmap.
+        """
+        unchanged = changed_since(self._fd, generation)
+        if unchanged is not None:
+            return unchanged
+        dirty = self._bitmaps.since(generation)
+        if dirty is None:
+            return None
+        return coarsely([dirty, ((one.offset, one.length) for one in self.extents(0, self.size) if not one.data)],
+                        self.size)
 
 
 class ServedTarget(ServedSource):
@@ -65,6 +79,7 @@ class ServedTarget(ServedSource):
         volume_id: VolumeId,
         client: NbdClient,
         fd: int,
+        bitmaps: StoredBitmaps,
         *,
         open_again: Open,
         changed: Callable[[], str],
@@ -75,7 +90,7 @@ class ServedTarget(ServedSource):
         *changed*: says why what is open is not the server's disk any more, "" while it is.  *strangers*: tells whether
         anybody else may have written to it since it was opened.
         """
-        super().__init__(volume_id, client, fd)
+        super().__init__(volume_id, client, fd, bitmaps)
         self._again = _Readers(open_again)
         self._changed = changed
         self._strangers = strangers

@@ -1,24 +1,12 @@
-"""Dirty bitmaps: where a guest has written since each of the moments that may have become a backup.
-
-    moment 1      moment 2      moment 3
-       b1 ──────────▶ b2 ──────────▶ b3 ──────────▶ now
-
-Each bitmap begins in the very transaction of its moment, which also ends the one before: so all from one on tell what
-has changed since its moment, without a gap.  A bitmap of a raw disk lives as long as its QEMU; one of a qcow2 image is
-stored in it when QEMU ends, goes on in the next one, and is called inconsistent if QEMU did not come to its end.
-A name is given once: what has it was never a bitmap of another disk or another moment.
-"""
+"""Dirty bitmaps in a running QEMU: begun, ended and read back at moments; `bitmap_rules.py` says what they tell."""
 
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restead.drivers.images.live_disk import PREFIX
+from restead.drivers.disks.bitmap_rules import PREFIX, Found, believed, generation_of, since
 from restead.drivers.images.qmp import Command, Monitor
-
-_MOST = 8  # bitmaps of a disk: moments that became no backup leave theirs, and each takes memory
-_GENERATION = "bitmap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +27,7 @@ class Chain:
 
     def since(self, generation: str) -> Sequence[str] | None:
         """Return the bitmaps that together tell what has changed since; None if they do not."""
-        for place, name in enumerate(self.names):
-            if generation_of(name, self.size) == generation:
-                return self.names[place:]
-        return None
+        return since(self.names, self.size, generation)
 
     def beginning(self) -> list[dict[str, object]]:
         """Return the parts of a transaction that begin the new bitmap and end the one before."""
@@ -63,24 +48,18 @@ class Chain:
         ]
 
 
-def generation_of(name: str, size: int) -> str:
-    """Return what a disk of that size is called at the moment in which that bitmap began."""
-    return f"{_GENERATION} {name} {size}"
-
-
 def chain_of(node: Mapping[str, Any]) -> Chain:
     """Return the bitmaps of a disk before its next moment, by what QEMU says of its node."""
-    found = sorted((one for one in node.get("dirty-bitmaps", []) if one.get("name", "").startswith(PREFIX)),
-                   key=lambda one: str(one["name"]))  # fmt: skip
-    names = tuple(str(one["name"]) for one in found)
-    whole = not any(one.get("inconsistent") for one in found)
-    # The newest alone records: else somebody has changed that, and there is a gap.
-    sound = whole and [bool(one["recording"]) for one in found] == [False] * (len(found) - 1) + [True] * bool(found)
-    kept = names[-_MOST + 1 :] if sound else ()
+    found = [
+        Found(str(one.get("name", "")), bool(one["recording"]), bool(one.get("inconsistent")))
+        for one in node.get("dirty-bitmaps", [])
+    ]
+    names = sorted(one.name for one in found if one.name.startswith(PREFIX))
+    kept = believed(found)
     number = int(names[-1].split("-")[1]) + 1 if names else 1
     return Chain(
         node=node["node-name"], size=int(node["image"]["virtual-size"]), names=kept,
-        useless=names[: len(names) - len(kept)], new=f"{PREFIX}{number:08d}-{secrets.token_hex(8)}",
+        useless=tuple(names[: len(names) - len(kept)]), new=f"{PREFIX}{number:08d}-{secrets.token_hex(8)}",
         persistent=_is_qcow2_of_version_3(node),
     )  # fmt: skip
 

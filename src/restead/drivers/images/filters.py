@@ -9,7 +9,8 @@ The guest runs with or without it; if the scratch file is full or slow, the filt
 
 from collections.abc import Mapping, Sequence
 
-from restead.drivers.images.live_disk import PREFIX, Disk
+from restead.drivers.disks.bitmap_rules import PREFIX
+from restead.drivers.images.live_disk import Disk
 from restead.drivers.images.qmp import Command, Monitor
 
 _DEVICES = "/machine/peripheral"

@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from restead.drivers.images.live_disk import PREFIX, Disk
+from restead.drivers.disks.bitmap_rules import PREFIX
+from restead.drivers.images.live_disk import Disk
 from restead.drivers.images.qmp import Command, Monitor, NoAnswer
 
 _PATIENCE = 60.0  # seconds for a job to come to its end

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from restead.drivers.disks.bitmap_rules import PREFIX
 from restead.drivers.images.qmp import Command, Monitor
-
-# All that is put into QEMU is called so: whoever comes later finds what one that was killed has left.
-PREFIX = "restead-"
 
 
 @dataclass(frozen=True, slots=True)

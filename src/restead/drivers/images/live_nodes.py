@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from restead.drivers.disks.bitmap_rules import PREFIX
 from restead.drivers.images.filters import drop_filters
 from restead.drivers.images.fleecing import end_jobs
-from restead.drivers.images.live_disk import PREFIX, Disk, Way, export_of
+from restead.drivers.images.live_disk import Disk, Way, export_of
 from restead.drivers.images.qmp import Monitor, NoAnswer, Refused
 
 _PATIENCE = 30.0  # seconds for an export to go that was told to

@@ -7,8 +7,8 @@ from pathlib import Path
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import ServerId, VolumeId
+from restead.drivers.disks.coarse import Stretch, coarsely
 from restead.drivers.images.bitmaps import Chain
-from restead.drivers.images.coarse import Stretch, coarsely
 from restead.drivers.images.process import find
 from restead.drivers.nbd import NbdClient
 
