@@ -1,0 +1,101 @@
+"""Which bitmaps are believed, what they are called, and how what they say is told as few stretches."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.drivers.images.cloud import needs_qemu_nbd, qemu_img
+
+from restead.drivers.disks.bitmap_chain import Found, believed, generation_of, since
+from restead.drivers.disks.coarse import coarsely
+from restead.drivers.disks.qcow2_bitmaps import stored_bitmaps
+from restead.drivers.images.bitmaps import chain_of
+
+MIB = 1 << 20
+A, B, C = (f"restead-0000000{number}-{'0' * 16}" for number in (1, 2, 3))
+
+
+def node(*bitmaps: dict[str, Any]) -> dict[str, Any]:
+    return {"node-name": "disk0", "image": {"virtual-size": MIB}, "dirty-bitmaps": list(bitmaps)}
+
+
+def test_a_chain_goes_on_behind_the_newest_and_is_told_from_any_link_on() -> None:
+    chain = chain_of(node({"name": B, "recording": True}, {"name": "an-operators", "recording": True},
+                          {"name": A, "recording": False}))  # fmt: skip
+    assert (chain.names, chain.useless) == ((A, B), ())
+    assert chain.new.startswith("restead-00000003-")
+    assert chain.since(generation_of(A, MIB)) == (A, B)
+    assert chain.since(generation_of(B, MIB)) == (B,)
+    for stranger in (generation_of(C, MIB), generation_of(A, MIB + 512), "", A):
+        assert chain.since(stranger) is None
+    assert [part["type"].split("-")[-1] for part in chain.beginning()] == ["add", "disable"]
+
+
+def test_two_moments_never_get_bitmaps_of_one_name() -> None:
+    assert chain_of(node()).new != chain_of(node()).new
+
+
+@pytest.mark.parametrize("found", [
+    [Found(A, recording=False, inconsistent=False)],
+    [Found(A, recording=True, inconsistent=False), Found(B, recording=True, inconsistent=False)],
+    [Found(A, recording=False, inconsistent=True), Found(B, recording=True, inconsistent=False)],
+])  # fmt: skip
+def test_where_there_may_be_a_gap_none_is_believed(found: list[Found]) -> None:
+    assert believed(found) == ()
+    assert since(believed(found), MIB, generation_of(A, MIB)) is None
+
+
+def test_the_oldest_of_too_many_are_dropped() -> None:
+    names = [f"restead-{number:08d}-x" for number in range(20)]
+    found = [Found(name, recording=name == names[-1], inconsistent=False) for name in names]
+    assert believed(found) == tuple(names[-7:])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_stretches_cover_all_that_were_told(seed: int) -> None:
+    luck, size = random.Random(seed), 64 * MIB
+    streams = [sorted((at, luck.randrange(1, 9000)) for at in luck.sample(range(size - 9000), 400)) for _ in range(2)]
+    found = coarsely(streams, size, most=50)
+    assert len(found) <= 100
+    assert found == sorted(found)
+    assert all(0 <= at < at + length <= size for at, length in found)
+    for at, length in (each for stream in streams for each in stream):
+        assert any(start <= at and at + length <= start + reach for start, reach in found)
+
+
+def test_few_stretches_are_told_as_they_are() -> None:
+    assert coarsely([[(0, 10), (20, 5)], [(10, 5), (22, 1)]], 100) == [(0, 15), (20, 5)]
+
+
+@needs_qemu_nbd
+def test_an_images_own_tables_tell_its_bitmaps(tmp_path: Path) -> None:
+    image = tmp_path / "a.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", str(image), "1M")
+
+    def found() -> tuple[str, ...]:
+        with image.open("rb") as file:
+            return stored_bitmaps(file.fileno())
+
+    assert found() == ()
+    qemu_img("bitmap", "--add", str(image), "an-operators")
+    qemu_img("bitmap", "--add", "--disable", str(image), A)
+    qemu_img("bitmap", "--add", str(image), B)
+    assert found() == (A, B)
+    with image.open("r+b") as file:
+        file.seek(88)
+        file.write(bytes(8))  # as one does who writes to it and knows no bitmaps
+    assert found() == ()
+
+
+@needs_qemu_nbd
+@pytest.mark.parametrize("harm", range(104, 200, 24))
+def test_tables_that_are_not_whole_tell_nothing_wrong(tmp_path: Path, harm: int) -> None:
+    image = tmp_path / "a.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", str(image), "1M")
+    qemu_img("bitmap", "--add", str(image), A)
+    with image.open("r+b") as file:
+        file.seek(harm)
+        file.write(b"\xff" * 8)
+        file.flush()
+        assert stored_bitmaps(file.fileno()) in ((), (A,))
