@@ -7,7 +7,7 @@
       records.sqlite   names, states, stories, tokens (hashed); not here if the setting `database` says where else
       servers/         one JSON file for each server, and the logs of its machine
       cache/           may be lost at any time
-      scratch/         packs under way, if the repository is in an object store
+      scratch/         packs under way, if the repository is in an object store; what guests overwrite in a backup
       writer           who we are to an object store that only one may write to; writer.lock is held for moments
       runtime          link to the short folder of sockets
       service.lock     held by a running service; says which

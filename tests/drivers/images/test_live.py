@@ -108,8 +108,28 @@ def test_what_a_killed_service_left_is_taken_out_at_the_next_start(machines: Ima
     assert len(left_in_qemu(server, runtime)) == 8
     assert list((machines.folder / "data/scratch").iterdir()) == []  # what the guest overwrites has no name
     assert status_of(server, runtime) == "running"
+    (machines.folder / f"data/scratch/live-{server.id}-1").touch()  # it was killed before QEMU had opened it
     machines.driver.clean_up(go_on)
     assert_nothing_is_left(machines, server, runtime)
+
+
+def test_a_server_that_does_not_answer_keeps_no_other_from_being_cleaned_up(
+    machines: ImagesCloud, runtime: Path
+) -> None:
+    options = replace(machines.options, answer_limit=timedelta(seconds=2))
+    impatient = ImagesDriver(machines.folder / "data", runtime, options)
+    first, other = sorted((running(machines, "W"), running(machines, "W")), key=lambda one: one.id)
+    for each in (first, other):
+        open_and_be_killed(machines, each, runtime)
+    os.kill(pid_of(machines, first), signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable, match=first.id):
+            impatient.clean_up(go_on)
+        with noting(machines.folder / f"data/servers/{other.id}.live") as note:
+            assert note is not None
+            assert note.read() is None
+    finally:
+        os.kill(pid_of(machines, first), signal.SIGCONT)
 
 
 def test_what_a_killed_service_left_is_taken_out_by_the_next_backup(machines: ImagesCloud, runtime: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
+from restead.domain.errors import Code, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.drivers.disks.backing import backing_of, measure
@@ -194,12 +194,18 @@ class ImagesDriver:
         """Undo, in all servers that run, what a killed service has left of live backups; *check* ends it by raising.
 
         Raises:
-            Unavailable: one of them does not answer.
+            Unavailable: one of them does not answer; all the others are done.
         """
+        failed: ResteadError | None = None
         for definition in self._registry.definitions():
             check()
-            if definition.power is Power.QEMU:
-                self._live.clean_up(definition)
+            try:
+                if definition.power is Power.QEMU:
+                    self._live.clean_up(definition)
+            except ResteadError as error:  # NotFound: it was removed meanwhile
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     @contextmanager
     def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[BlockTarget]:

@@ -178,8 +178,8 @@ class LiveMoments:
 
         So the kernel frees their space with QEMU's last descriptor, whoever has been killed by then.
         """
-        stem = f"live-{canonical_id(server_id)}"
-        disks = [Disk(number, chain.size, self._scratch / f"{stem}-{number}") for number, chain in chains.items()]
+        stem = self._scratch / _scratch_stem(server_id)
+        disks = [Disk(number, chain.size, Path(f"{stem}-{number}")) for number, chain in chains.items()]
         try:
             self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             for disk in disks:
@@ -213,7 +213,7 @@ class LiveMoments:
                 except Unavailable:
                     if not process.ended_within(timedelta(seconds=1)):
                         raise
-        for path in self._scratch.glob(f"live-{canonical_id(definition.id)}-*"):  # killed before they lost their names
+        for path in self._scratch.glob(f"{_scratch_stem(definition.id)}-*"):  # killed before they lost their names
             path.unlink(missing_ok=True)
         note.write(left)
 
@@ -306,6 +306,10 @@ def _require_same(monitor: Monitor, number: int, disk: DiskDefinition) -> None:
     found = monitor.ask("qom-get", path=f"/machine/peripheral/device{number}/virtio-backend", property="serial")
     if found != disk.id[:20]:
         raise Unavailable(f"disk {disk.id} is none of the running server's: it has {found} in its place")
+
+
+def _scratch_stem(server_id: ServerId) -> str:
+    return f"live-{canonical_id(server_id)}"
 
 
 def _make_scratch_file(disk: Disk, reserved: int) -> None:
