@@ -12,7 +12,10 @@ def everything(records: Records) -> Rows:
     """Return every row, by table."""
     with records.read() as tx:
         return {
-            table.name: [dict(row) for row in tx.connection.execute(sa.select(table)).mappings()]
+            table.name: [
+                dict(row)
+                for row in tx.connection.execute(sa.select(table).order_by(*table.primary_key.columns)).mappings()
+            ]
             for table in metadata.sorted_tables
         }
 

@@ -316,8 +316,8 @@ def test_each_of_many_runs_is_told_once(place: Place) -> None:
     assert place.tale.lives == [1] * 60
 
 
-def test_records_that_are_out_of_reach_leave_a_run_to_be_claimed_again(place: Place) -> None:
-    """When even the failure cannot be written, the lease runs out and another life tells the story."""
+def test_records_that_are_out_of_reach_leave_a_run_to_be_told_again(place: Place) -> None:
+    """When even the failure cannot be written, another life tells the story as soon as the records are back."""
     power = Power()
     power.feed(place.records.engine)
     lives: list[int] = []
@@ -330,11 +330,32 @@ def test_records_that_are_out_of_reach_leave_a_run_to_be_claimed_again(place: Pl
     place.tale.do = story
     place.enqueue("a")
     assert place.engine.run_next()
+    with pytest.raises(RecordsUnavailable):
+        place.engine.run_next()
     power.fault = lambda what: None
-    assert not place.engine.run_next()
-    place.clock.forward(61)
     assert place.engine.run_next()
     assert (lives, place.tale.endings) == ([1, 2], [("subject a", "good")])
+    assert not place.engine.run_next()
+
+
+def test_a_run_that_was_left_is_another_s_when_its_lease_has_run_out(place: Place) -> None:
+    """Who left it while the records were away does not take it back."""
+    power = Power()
+    power.feed(place.records.engine)
+    first, second = place.another_engine(), place.another_engine()
+
+    def story(run: DurableRun) -> str:
+        power.fault = _unreachable if run.claim.number == 1 else lambda what: None
+        return f"life {run.claim.number}"
+
+    place.tale.do = story
+    place.enqueue("a")
+    assert first.run_next()
+    power.fault = lambda what: None
+    place.clock.forward(61)
+    assert second.run_next()
+    assert not first.run_next()
+    assert place.tale.endings == [("subject a", "life 2")]
 
 
 def test_a_run_whose_rows_cannot_be_read_ends_no_thread(place: Place) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from restead.settings import Settings
 
 
-class _Doors:
+class Doors:
     """What the command line cannot do by itself.
 
     The house is imported when it is opened: a command that only speaks HTTP starts three times as fast.
@@ -53,4 +53,4 @@ class _Doors:
 
 def main() -> None:
     """Entry point of the command `restead`."""
-    run(_Doors())
+    run(Doors())

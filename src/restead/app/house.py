@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+from restead.app.database import FolderDatabase
 from restead.app.importing import import_images
 from restead.app.keys import FolderKeys
 from restead.app.opening import Opened
@@ -26,6 +27,7 @@ class FolderHouse:
         self._tokens = Tokens(opened.records, opened.settings.rights)
         self.keys = FolderKeys(opened)
         self.stored = FolderStored(opened)
+        self.database = FolderDatabase(opened)
 
     # ------------------------------------------------------------------ tokens
 

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 
 from restead.app.folder import DataFolder
-from restead.app.stores import folder_of, open_store, window_for
+from restead.app.stores import folder_of, open_store, this_folder, window_for
 from restead.app.union import Cloud, Union
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import ProjectId
@@ -31,7 +31,7 @@ from restead.drivers.images.accel import Accel
 from restead.drivers.images.stored import to_json
 from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from restead.ports import BlobStore
-from restead.records import Records, remembered
+from restead.records import Records, owning, remembered
 from restead.repository import KeyFile, Keyring, Passphrase, Repository, Secret
 from restead.settings import Settings
 
@@ -43,6 +43,7 @@ class Opened:
     settings: Settings
     folder: DataFolder
     records: Records
+    shapes: tuple[str | None, str | None] | None  # of the records, before and now; None: a service works on them
     images: ImagesDriver
     libvirt: LibvirtDriver | None = None  # if its connection is set
 
@@ -143,6 +144,12 @@ class Opened:
         return KeyFile.create(self.key_file)
 
 
+def owner_of(settings: Settings) -> owning.Owner:
+    """Return the data folder as records on a server know it."""
+    me = this_folder(settings.data)
+    return owning.Owner(me.id, str(me))
+
+
 @contextmanager
 def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
     """Open the data folder, made if it is missing, with its records brought up to date.
@@ -152,7 +159,7 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
 
     Raises:
         InvalidRequest: it is not private; a newer release wrote it.
-        Unavailable: it cannot be made or read; another service holds it.
+        Unavailable: it cannot be made or read; another service holds it, or has its records.
     """
     folder = DataFolder(settings.data)
     records = Records.open(settings.records_url)
@@ -160,14 +167,16 @@ def opened(settings: Settings, *, serving: bool = False) -> Iterator[Opened]:
         with folder.setting_up() as holder:
             if serving:
                 folder.occupy(settings.listen)
-            if holder is None:
-                records.migrate()
+            shapes = records.migrate() if holder is None else None
+            if serving:
+                with records.begin() as tx:
+                    owning.require(tx, owner_of(settings), on_server=records.on_server)
             runtime = folder.runtime(settings.runtime)
         libvirt = _libvirt(settings, runtime)
         with ExitStack() as ending:
             if libvirt is not None:
                 ending.callback(libvirt.close)
-            yield Opened(settings, folder, records, _images(settings, runtime), libvirt)
+            yield Opened(settings, folder, records, shapes, _images(settings, runtime), libvirt)
     finally:
         records.close()
         folder.close()

@@ -29,7 +29,7 @@ def open_store(address: str, settings: Settings) -> BlobStore:
     if folder is not None:
         return LocalBlobs(folder)
     store, place = _bucket(address, settings)
-    return OneWriter(store, place, _me(settings.data), settings.data / "writer.lock")
+    return OneWriter(store, place, this_folder(settings.data), settings.data / "writer.lock")
 
 
 def open_to_look(address: str, settings: Settings) -> BlobStore:
@@ -77,7 +77,7 @@ def window_for(address: str, settings: Settings) -> Window:
     return Window(settings.backup_threads, threads, portion=_PORTION, span=_PORTION, ahead=settings.s3_requests)
 
 
-def _me(data: Path) -> Writer:
+def this_folder(data: Path) -> Writer:
     """Return this data folder as a writer; its id is made once."""
     path = data / "writer"
     try:

@@ -12,6 +12,7 @@ from restead import __version__
 from restead.cli import claim  # noqa: F401  adds itself to its group
 from restead.cli.backup_export import export  # noqa: F401 - adds itself to the group
 from restead.cli.backups import backups, checkpoints
+from restead.cli.database import database
 from restead.cli.doors import Doors, House, NewServer
 from restead.cli.importing import import_
 from restead.cli.keys import keys
@@ -54,7 +55,9 @@ def command_line() -> typer.Typer:
     }  # fmt: skip
     for name, verb in verbs.items():
         line.command(name, epilog=EXIT_CODES)(verb)
-    for nouns in (backups, checkpoints, restores, servers, tokens, keys, repository, policies, log, reports, quotas):
+    for nouns in (
+        backups, checkpoints, restores, servers, tokens, keys, repository, policies, log, reports, quotas, database,
+    ):  # fmt: skip
         line.add_typer(nouns)
     return line
 

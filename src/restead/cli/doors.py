@@ -203,6 +203,36 @@ class Stored(Protocol):
         ...
 
 
+class Database(Protocol):
+    """The records, as a database."""
+
+    def upgrade(self) -> tuple[str | None, str]:
+        """Return what shape they had, None if there were none, and have now.
+
+        Raises Unavailable while a service runs.
+        """
+        ...
+
+    def check(self) -> Iterator[str]:
+        """Yield what is wrong with them, for people."""
+        ...
+
+    def copy(self, address: str, told: Callable[[str, int], None]) -> None:
+        """Copy all of them into a database that has none, proven; they are nobody's then.
+
+        *told*: a table whose copy was proven, and its rows.  Raises Unavailable while a service runs.
+        """
+        ...
+
+    def owner(self) -> str | None:
+        """Say whose they are, None if nobody said so."""
+        ...
+
+    def claim(self) -> None:
+        """Let them be this data folder's.  Raises Unavailable while a service runs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RecoverySecret:
     """What opens the repository of a lost service; with neither it is the passphrase of the settings."""
@@ -289,6 +319,9 @@ class House(Protocol):
 
     @property
     def stored(self) -> Stored: ...
+
+    @property
+    def database(self) -> Database: ...
 
 
 class Doors(Protocol):

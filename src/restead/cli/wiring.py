@@ -1,7 +1,7 @@
 """How a command gets what it works on, and how its failure becomes an exit code.
 
-A command is written as a plain function whose first parameter is a `House`, its `Keys` or what is `Stored` in it, or
-a `Client`; the decorators here put the options in its place that say which one.
+A command is written as a plain function whose first parameter is a `House`, its `Keys`, its `Database` or what is
+`Stored` in it, or a `Client`; the decorators here put the options in its place that say which one.
 """
 
 import functools
@@ -20,7 +20,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from restead.cli.client import Client, open_client
-from restead.cli.doors import Doors, House, Keys, Stored
+from restead.cli.doors import Database, Doors, House, Keys, Stored
 from restead.cli.show import on_terminal
 from restead.domain.errors import (
     Damaged,
@@ -203,6 +203,7 @@ _PARTS: dict[type, Callable[[House], object]] = {
     House: lambda house: house,
     Keys: lambda house: house.keys,
     Stored: lambda house: house.stored,
+    Database: lambda house: house.database,
 }
 
 

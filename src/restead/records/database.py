@@ -80,8 +80,8 @@ class Records:
         """Whether a database server keeps them, not a file."""
         return self.engine.dialect.name == _POSTGRES
 
-    def migrate(self) -> None:
-        """Bring the tables up to this release's shape; nothing happens if they are.
+    def migrate(self) -> tuple[str | None, str | None]:
+        """Bring the tables up to this release's shape; return which they had (None: no tables) and have.
 
         All in one transaction: a crash leaves the old shape.
 
@@ -99,6 +99,7 @@ class Records:
                 raise InvalidRequest(f"the records have shape {stands}, which only a newer restead knows")
             config.attributes["connection"] = tx.connection
             command.upgrade(config, "head")
+            return stands, MigrationContext.configure(tx.connection).get_current_revision()
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:

@@ -37,7 +37,7 @@ def add(tx: Transaction, restore: Restore, plan: RestorePlan) -> None:
 def restore(tx: Transaction, project_id: ProjectId, id: RestoreId) -> Restore:
     """Return a restore of the project.  Raises NotFound."""
     query = sa.select(restores).where(restores.c.id == canonical_id(id), restores.c.project_id == project_id)
-    found = _restores(tx, list(tx.connection.execute(query)))
+    found = restores_of(tx, list(tx.connection.execute(query)))
     if not found:
         raise NotFound(f"restore {id[:64]} does not exist", code=Code.TASK_NOT_FOUND)
     return found[0]
@@ -62,7 +62,7 @@ def list_restores(
     if wanted.server_id is not None:
         where.append(restores.c.server_key == canonical_id(wanted.server_id))
     found, more = listing.rows(tx, restores, project_id, where, window, _SORTS)
-    return Page(_restores(tx, found), more)
+    return Page(restores_of(tx, found), more)
 
 
 def move(tx: Transaction, id: RestoreId, event: Event, change: Callable[[Restore], Restore]) -> Restore:
@@ -200,7 +200,7 @@ def progress(tx: Transaction, id: RestoreId, percent: int, stats: RestoreStats, 
 
 def _locked(tx: Transaction, id: RestoreId) -> Restore:
     row = tx.connection.execute(sa.select(restores).where(restores.c.id == id).with_for_update()).one()
-    return _restores(tx, [row])[0]
+    return restores_of(tx, [row])[0]
 
 
 def _row(restore: Restore) -> dict[str, Any]:
@@ -229,7 +229,8 @@ def _volume_row(restore_id: RestoreId, ordinal: int, volume: VolumeRestore) -> d
     return {"restore_id": restore_id, "ordinal": ordinal, **plain(volume)}
 
 
-def _restores(tx: Transaction, rows: Sequence[sa.Row[Any]]) -> tuple[Restore, ...]:
+def restores_of(tx: Transaction, rows: Sequence[sa.Row[Any]]) -> tuple[Restore, ...]:
+    """Return the restores of these rows, in their order, with one query for all their disks."""
     volumes = defaultdict(list)
     if rows:
         query = sa.select(restore_volumes).where(restore_volumes.c.restore_id.in_([row.id for row in rows]))

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
@@ -58,6 +59,7 @@ class Engine:
         self._waiting = threading.Condition()
         self._calls = 0  # grows with each submit
         self._active: set[LeasedRun] = set()
+        self._left: set[LeasedRun] = set()  # whose rows could not be written: ours still, and nobody works on them
         self._threads: list[threading.Thread] = []
         self._chores: list[tuple[Chore, timedelta]] = []
 
@@ -117,6 +119,8 @@ class Engine:
         """Claim one run and bring it to its end, in the calling thread; False if nothing waits or we stop."""
         if self._stopping.is_set():
             return False
+        for run in list(self._left):
+            self._give_back_left(run)
         with self._records.begin() as tx:
             claim = runs.claim(tx, self._owner, self._lease, self._limits)
         if claim is None:
@@ -148,9 +152,13 @@ class Engine:
             self._tidy_up(run, story)
         except Interrupted:
             self._give_back(run)
-        except (LeaseLost, RecordsUnavailable) as error:
-            # Somebody else has it, or nothing can be noted now: then the lease runs out and it is claimed again.
+        except LeaseLost as error:
+            log.warning("run left to its new owner", reason=str(error))
+        except RecordsUnavailable as error:
+            # Nothing can be noted now.  It is given back as soon as that is over; if we are gone by then, its lease
+            # has run out.
             log.warning("run left as it is", reason=str(error))
+            self._left.add(run)
         except Exception as error:  # noqa: BLE001 - a workflow's outermost frame: whatever it was, the run ends
             self._end_failed(run, story.failed(run, _failure(claim, error)))
         finally:
@@ -191,6 +199,11 @@ class Engine:
         with self._records.begin() as tx:
             runs.release(tx, run.claim)
         log.info("run given back, to be taken up again")
+
+    def _give_back_left(self, run: LeasedRun) -> None:
+        with suppress(LeaseLost):
+            self._give_back(run)
+        self._left.discard(run)
 
     def _repeat(self, chore: Chore, every: timedelta) -> None:
         self._do_chore(chore)
