@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from tests.records.rows import T0, add_backup, add_restore, server
 
+import restead.records
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId, ServerId
 from restead.domain.listing import BackupFilter
 from restead.domain.restore import RestorePlan
 from restead.records import Records, Transaction, backups, restores
 from restead.records.encoding import build, plain
+from restead.records.tables import backups as backup_table
 from restead.records.tables import metadata
 
 
@@ -37,6 +41,36 @@ def test_migrating_again_changes_nothing(records: Records) -> None:
     records.migrate()
     with records.read() as tx:
         assert backups.backup(tx, server().project_id, "b").id == "b"
+
+
+_all_backups = sa.select(backup_table).order_by(backup_table.c.id)
+
+
+def test_backups_of_an_older_release_are_sorted_and_counted_as_before(records: Records) -> None:
+    """What lists and quotas read from columns of their own is filled in from the rows that are there."""
+    added = {("backups", "stored"), ("backups", "protected_or_never")}
+    with records.begin() as tx:
+        add_backup(tx, "done", protected_at=T0)
+        add_backup(tx, "begun", server("s2"), protected=False)
+        kept = [dict(row) for row in tx.connection.execute(_all_backups).mappings()]
+        before = backups.usage(tx, server().project_id)
+        config = Config()
+        config.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
+        config.attributes["connection"] = tx.connection
+        saved = {table: [dict(row) for row in tx.connection.execute(sa.select(table)).mappings()]
+                 for table in metadata.sorted_tables}  # fmt: skip
+        there = sa.MetaData()
+        there.reflect(tx.connection)
+        there.drop_all(tx.connection)
+        command.upgrade(config, "target_identity")
+        for table, rows in saved.items():
+            for row in rows:
+                old = {name: value for name, value in row.items() if (table.name, name) not in added}
+                tx.connection.execute(sa.insert(table).values(old))
+    records.migrate()
+    with records.read() as tx:
+        assert backups.usage(tx, server().project_id) == before == (2, 200)
+        assert [dict(row) for row in tx.connection.execute(_all_backups).mappings()] == kept
 
 
 def test_records_of_a_newer_release_are_refused(records: Records) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from restead.records.database import Transaction
 from restead.records.encoding import build, plain
 from restead.records.tables import volume_backups
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # when a backup was protected that was not yet, for sorting
 _SAME_COLUMNS = (
     "id", "checkpoint_id", "project_id", "name", "description", "created_at", "updated_at", "run_id", "full",
     "consistency_wanted", "protected_at", "finished_at", "consistency", "progress", "failed_operation", "auto_trigger",
@@ -36,6 +38,8 @@ def backup_row(backup: Backup) -> dict[str, Any]:
         "zone": backup.server.zone,
         "private_address": backup.server.private_address,
         "public_address": backup.server.public_address,
+        "stored": sum(volume.stored for volume in backup.volumes),
+        "protected_or_never": backup.protected_at or NEVER,
         "server": plain(backup.server),
         "excluded": plain(backup.excluded),
         "tags": plain(backup.tags),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -17,13 +17,12 @@ from restead.records.database import Transaction
 from restead.records.tables import backups, volume_backups
 from restead.records.tables import checkpoints as checkpoint_table
 
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _SORTS = {
     "created_at": backups.c.created_at,
     "updated_at": backups.c.updated_at,
     "name": backups.c.name,
     "status": backups.c.state,
-    "protected_at": sa.func.coalesce(backups.c.protected_at, sa.literal(_NEVER, backups.c.protected_at.type)),
+    "protected_at": backups.c.protected_or_never,
     "id": backups.c.id,
 }
 _KEPT = (BackupState.AVAILABLE, BackupState.RESTORING)
@@ -51,12 +50,12 @@ def of_checkpoint(tx: Transaction, id: CheckpointId) -> tuple[Backup, ...]:
 
 def list_backups(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter, window: Window) -> Page[Backup]:
     """Return a page of a project's backups, of all projects' if *project_id* is None."""
-    found, more = listing.rows(tx, backups, project_id, _where(wanted), window, _SORTS)
+    found, more = listing.rows(tx, backups, project_id, _where(project_id, wanted), window, _SORTS)
     return Page(backups_of(tx, found), more)
 
 
 def count(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) -> int:
-    query = sa.select(sa.func.count()).select_from(backups).where(*_where(wanted))
+    query = sa.select(sa.func.count()).select_from(backups).where(*_where(project_id, wanted))
     if project_id is not None:
         query = query.where(backups.c.project_id == project_id)
     return int(tx.connection.scalar(query) or 0)
@@ -67,14 +66,10 @@ def usage(tx: Transaction, project_id: ProjectId) -> tuple[int, int]:
 
     Safety checkpoints count for nothing (CSBS, section 9.4).
     """
-    query = (
-        sa.select(sa.func.count(sa.distinct(backups.c.id)), sa.func.coalesce(sa.func.sum(volume_backups.c.stored), 0))
-        .select_from(backups.outerjoin(volume_backups))
-        .where(
-            backups.c.project_id == project_id,
-            backups.c.state != BackupState.DELETED,
-            backups.c.safety_of.is_(None),
-        )
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(backups.c.stored), 0)).where(
+        backups.c.project_id == project_id,
+        backups.c.state != BackupState.DELETED,
+        backups.c.safety_of.is_(None),
     )
     number, stored = tx.connection.execute(query).one()
     return int(number), int(stored)
@@ -179,10 +174,12 @@ def _select(tx: Transaction, *where: sa.ColumnElement[bool]) -> tuple[Backup, ..
     return backups_of(tx, list(tx.connection.execute(query.order_by(backups.c.created_at, backups.c.id))))
 
 
-def _where(wanted: BackupFilter) -> list[sa.ColumnElement[bool]]:
+def _where(project_id: ProjectId | None, wanted: BackupFilter) -> list[sa.ColumnElement[bool]]:
     where = [backups.c.state != BackupState.DELETED, *_matches(wanted)]
     if wanted.policy_id is not None:
         plan = sa.select(checkpoint_table.c.id).where(checkpoint_table.c.plan_id == wanted.policy_id)
+        if project_id is not None:
+            plan = plan.where(checkpoint_table.c.project_id == project_id)
         where.append(backups.c.checkpoint_id.in_(plan))
     if wanted.address is not None:
         where.append((backups.c.private_address == wanted.address) | (backups.c.public_address == wanted.address))

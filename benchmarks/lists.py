@@ -1,0 +1,139 @@
+"""What lists, filters, counts and pages cost when there are many backups, and which way the database takes to them.
+
+    python -m benchmarks.lists                                 SQLite, 10,000 and 1,000,000 backups in 200 projects
+    python -m benchmarks.lists --database postgresql://…       two empty databases, one address each
+    python -m benchmarks.lists --plans                         query plans instead of times
+
+Rows are made up, requests are real: each goes through the whole API, in this process.  Told is the fastest of several
+answers, since a loaded machine makes single ones slower and none faster.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx2
+import structlog
+
+from benchmarks.many_rows import PROJECTS, fill, project
+from restead.api import create_api
+from restead.domain.caller import Role
+from restead.records import Records, Tokens
+from restead.service import Service
+
+_CHECKPOINTS = "/providers/fc4d5750-22e7-4798-8a46-f48f62c4c1da/checkpoints"
+_TRIES = 15
+_ALLOWED = 3.0  # times what the same call costs with the fewest backups
+
+
+def calls(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (name, path) of every kind of call; *ids* are backups of the project, oldest first."""
+    items, middle, one = "/checkpoint_items?limit=50", ids[len(ids) // 2], ids[0]
+    yield "show one", f"/checkpoint_items/{one}"
+    yield "first page", items
+    yield "page in the middle", f"{items}&marker={middle}"
+    yield "last page", f"{items}&marker={ids[len(ids) // 50 + 1]}"
+    yield "offset to the end", f"{items}&offset={len(ids) - 30}"
+    for key in ("created_at", "updated_at", "name", "status", "protected_at", "id"):
+        for way in ("asc", "desc"):
+            yield f"sort={key}:{way}", f"{items}&sort={key}:{way}"
+        yield f"sort={key}, in the middle", f"{items}&sort={key}:asc&marker={middle}"
+    conditions = {
+        "status=error": "status=error", "name, found": "name=nightly-7", "name, nowhere": "name=no-such",
+        "resource_name, found": "resource_name=web-3", "resource_name, nowhere": "resource_name=no-such",
+        "resource_id": "resource_id=server-3-of-7", "checkpoint_id": f"checkpoint_id=c-{one}",
+        "policy_id": "policy_id=plan-3", "az": "az=zone-2", "az, nowhere": "az=no-such", "ip": "ip=10.0.7.3",
+        "ip, nowhere": "ip=192.0.2.1", "a day": "start_time=2026-01-01T00:00:00Z&end_time=2026-01-02T00:00:00Z",
+        "status and name": "status=available&name=nightly-7",
+    }  # fmt: skip
+    for name, condition in conditions.items():
+        yield f"list: {name}", f"{items}&{condition}"
+        yield f"count: {name}", f"/checkpoint_items/count?{condition}"
+    yield "count all", "/checkpoint_items/count"
+    yield "checkpoints", f"{_CHECKPOINTS}?limit=50"
+    yield "checkpoints: status", f"{_CHECKPOINTS}?limit=50&status=error"
+    yield "checkpoints: plan", f"{_CHECKPOINTS}?limit=50&plan_id=plan-3"
+    yield "restores", "/restores?limit=50"
+    yield "quotas", "/quotas"
+
+
+def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """As `calls`, over all projects."""
+    items = "/checkpoint_items?limit=50&all_tenants=true"
+    yield "all projects: first page", items
+    yield "all projects: page in the middle", f"{items}&marker={ids[len(ids) // 2]}"
+    yield "all projects: resource_id", f"{items}&resource_id=server-3-of-7"
+    yield "all projects: status=error", f"{items}&status=error"
+    yield "all projects: name, found", f"{items}&name=nightly-7"
+    yield "all projects: name, nowhere", f"{items}&name=no-such"
+    yield "all projects: count", "/checkpoint_items/count?all_tenants=true"
+
+
+class Asked:
+    """The API over records, asked in this process."""
+
+    def __init__(self, records: Records) -> None:
+        class Nobody:
+            """No servers: nothing here asks for one."""
+
+        self._tokens = Tokens(records)
+        service = Service(records, Nobody(), lambda _: None)  # type: ignore[arg-type]
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(create_api(service, self._tokens)), base_url="http://backup.test:8799"
+        )
+
+    def cost(self, path: str, role: Role) -> tuple[float, int]:
+        """Return the seconds of the fastest of several answers, and its size."""
+        token = self._tokens.create(project(7), role=role).secret
+        return asyncio.run(self._cost(f"/v1/{project(7)}{path}", token))
+
+    async def _cost(self, path: str, token: str) -> tuple[float, int]:
+        best, size = float("inf"), 0
+        for _ in range(_TRIES):
+            began = time.perf_counter()
+            answer = await self._client.get(path, headers={"X-Auth-Token": token})
+            best = min(best, time.perf_counter() - began)
+            assert answer.status_code == 200, answer.text
+            size = len(answer.json().get("checkpoint_items", [])) or answer.json().get("count", 0)
+        return best, size
+
+
+def measure(records: Records, ids: Sequence[str]) -> dict[str, tuple[float, int]]:
+    asked = Asked(records)
+    found = {name: asked.cost(path, Role.MEMBER) for name, path in calls(ids)}
+    return found | {name: asked.cost(path, Role.ADMIN) for name, path in calls_of_all(ids)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backups", type=int, nargs=2, default=[10_000, 1_000_000])
+    parser.add_argument("--database", nargs=2, help="addresses of two empty databases")
+    parser.add_argument("--keep", type=Path, help="folder of SQLite files that are filled once and used again")
+    asked = parser.parse_args()
+    silent = structlog.ReturnLoggerFactory()
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()], logger_factory=silent)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = asked.keep or Path(scratch)
+        urls = asked.database or [f"sqlite:///{folder}/{count}.db" for count in asked.backups]
+        found = []
+        for url, count in zip(urls, asked.backups, strict=True):
+            records = Records.open(url)
+            records.migrate()
+            began = time.process_time()
+            ids = fill(records, count)
+            print(f"{count:,} backups in {PROJECTS} projects, {time.process_time() - began:.0f} s of CPU", flush=True)
+            found.append(measure(records, ids))
+            records.close()
+    few, many = found
+    print(f"\n{'call':40} {'few, ms':>8} {'many, ms':>9} {'ratio':>6}   entries")
+    for name, (cost, size) in many.items():
+        ratio = cost / few[name][0]
+        mark = " " if ratio <= _ALLOWED else "!"
+        print(f"{name:40} {few[name][0] * 1e3:8.2f} {cost * 1e3:9.2f} {ratio:6.1f} {mark} {few[name][1]:6} {size:7}")
+
+
+if __name__ == "__main__":
+    main()

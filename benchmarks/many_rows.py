@@ -1,0 +1,123 @@
+"""Made-up rows of a busy service: backups, their checkpoints and disks, in many projects.
+
+One backup is written as the service writes it; the database then makes as many of it as are wanted, each with names,
+times, states and servers of its own.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from restead.domain.backup import Backup, Checkpoint, ProtectedServer, VolumeBackup
+from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, RunId, ServerId, VolumeBackupId, VolumeId
+from restead.domain.server import Server, ServerStatus, Volume
+from restead.domain.states import BackupState
+from restead.records import Records, Transaction
+from restead.records import backups as backup_rows
+from restead.records import checkpoints as checkpoint_rows
+from restead.records.tables import backups, checkpoints, metadata, volume_backups
+
+PROJECTS = 200
+_ONE = BackupId("template")
+_PART = 50_000  # rows made by one statement
+_AT = datetime(2023, 1, 1, tzinfo=UTC)
+
+# What is a row's own, by table and column, as SQL over its number i; ids come in no order.  {hex} is put in below.
+_SCATTERED = "{hex} || '-0000-4000-8000-' || substr('000000000000' || i, -12)"
+_PROJECT, _SERVER = "'project-' || (i % 200)", "(i / 200) % 25"
+_STATE = "CASE (i / 200) % 50 WHEN 9 THEN 'error' ELSE 'available' END"
+_OWN: dict[sa.Table, dict[str, str]] = {
+    checkpoints: {
+        "id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}", "updated_at": "{time}",
+        "state": _STATE, "plan_id": "'plan-' || (i / 200) % 5",
+    },
+    backups: {
+        "id": _SCATTERED, "checkpoint_id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}",
+        "updated_at": "{time}", "protected_at": "{time}", "protected_or_never": "{time}", "finished_at": "{time}",
+        "state": _STATE, "name": f"'nightly-' || (i * 7919) % 1000 || '-' || {_SERVER}",
+        "name_folded": f"'nightly-' || (i * 7919) % 1000 || '-' || {_SERVER}",
+        "server_key": f"'server-' || {_SERVER} || '-of-' || (i % 200)",
+        "server_name_folded": f"'web-' || {_SERVER} || '.example.org'", "zone": "'zone-' || (i / 200) % 4",
+        "private_address": f"'10.0.' || (i % 200) || '.' || {_SERVER}", "run_id": "'run-' || i",
+        "stored": "(i * 7919) % 1073741824",
+    },
+    volume_backups: {
+        "id": f"'v-' || {_SCATTERED}", "backup_id": _SCATTERED, "state": _STATE, "manifest": "i || '.1'",
+        "volume_key": f"'volume-' || {_SERVER} || '-of-' || (i % 200)", "stored": "(i * 7919) % 1073741824",
+    },
+}  # fmt: skip
+_SQLITE = {
+    "hex": "printf('%08x', (i * 2654435761) % 4294967296)",
+    "time": "strftime('%Y-%m-%d %H:%M:%S', 1672531200 + i * 94608000 / {count}, 'unixepoch') "
+    "|| printf('.%06d', i % 1000000)",
+}
+_POSTGRES = {
+    "hex": "lpad(to_hex((i * 2654435761) % 4294967296), 8, '0')",
+    "time": "to_timestamp(1672531200 + i * 94608000 / {count}) + (i % 1000000) * interval '1 microsecond'",
+}
+
+
+def project(number: int) -> ProjectId:
+    return ProjectId(f"project-{number % PROJECTS}")
+
+
+def fill(records: Records, count: int) -> list[str]:
+    """Insert that many backups unless they are there; return the ids of those of project 7, oldest first."""
+    with records.read() as tx:
+        there = tx.connection.scalar(sa.select(sa.func.count()).select_from(backups))
+    if there != count:
+        assert there == 0, f"the database has {there} backups, neither none nor {count}"
+        with records.begin() as tx:
+            _insert(tx, count)
+        _tidy(records)
+    mine = sa.select(backups.c.id).where(backups.c.project_id == project(7)).order_by(backups.c.created_at)
+    with records.read() as tx:
+        return list(tx.connection.scalars(mine))
+
+
+def _insert(tx: Transaction, count: int) -> None:
+    ours = _POSTGRES if tx.connection.dialect.name == "postgresql" else _SQLITE
+    if ours is _SQLITE:
+        tx.connection.exec_driver_sql("PRAGMA cache_size = -1000000")
+    _add_one(tx)
+    for first in range(0, count, _PART):
+        last = min(first + _PART, count) - 1
+        for table, own in _OWN.items():
+            values = {c.name: own.get(c.name, f"one.{c.name}") for c in table.columns}
+            chosen = ", ".join(values.values())
+            chosen = chosen.replace("{hex}", ours["hex"]).replace("{time}", ours["time"].replace("{count}", str(count)))
+            column = "backup_id" if table is volume_backups else "id"
+            one = f"'c-' || '{_ONE}'" if table is checkpoints else f"'{_ONE}'"
+            text = (
+                f"INSERT INTO {table.name} ({', '.join(values)}) WITH RECURSIVE n(i) AS "
+                f"(SELECT CAST({first} AS bigint) UNION ALL SELECT i + 1 FROM n WHERE i < {last}) "
+                f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = {one}"
+            )
+            tx.connection.exec_driver_sql(text if ours is _SQLITE else text.replace("%", "%%"))
+    for table, column in ((volume_backups, "backup_id"), (backups, "id"), (checkpoints, "id")):
+        one = f"c-{_ONE}" if table is checkpoints else _ONE
+        tx.connection.execute(table.delete().where(table.c[column] == one))
+
+
+def _add_one(tx: Transaction) -> None:
+    disk = Volume(VolumeId("volume"), "system", 20 << 30, bootable=True)
+    server = Server(
+        ServerId("server"), ProjectId("p"), "web.example.org", ServerStatus.STOPPED, (disk,), zone="zone", memory=4096,
+        cpus=2, description={"flavor": "m1.large", "image": "debian-12", "metadata": {"owner": "team", "tier": "gold"}},
+    )  # fmt: skip
+    state = BackupState.AVAILABLE
+    kept = VolumeBackup(VolumeBackupId("v"), "system", state, disk.id, "system", disk.size, bootable=True,
+                        manifest=ManifestId("m"))  # fmt: skip
+    checkpoint = Checkpoint(CheckpointId(f"c-{_ONE}"), ProjectId("p"), state, _AT, _AT, "plan", "nightly",
+                            (ProtectedServer(server.id, server.name),))  # fmt: skip
+    checkpoint_rows.add(tx, checkpoint)
+    backup_rows.add(tx, Backup(_ONE, checkpoint.id, ProjectId("p"), "name", "", state, server, _AT, _AT, RunId("run"),
+                               (kept,), protected_at=_AT, finished_at=_AT, progress=100))  # fmt: skip
+
+
+def _tidy(records: Records) -> None:
+    """What a server does by itself, in time."""
+    if records.on_server:
+        with records.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for table in metadata.sorted_tables:
+                connection.exec_driver_sql(f"VACUUM ANALYZE {table.name}")
