@@ -24,20 +24,20 @@ _AT = datetime(2023, 1, 1, tzinfo=UTC)
 
 # What is a row's own, by table and column, as SQL over its number i; ids come in no order.  {hex} is put in below.
 _SCATTERED = "{hex} || '-0000-4000-8000-' || substr('000000000000' || i, -12)"
-_PROJECT, _SERVER = "'project-' || (i % 200)", "(i / 200) % 25"
+_PROJECT, _SERVER = "'project-' || (i % 200)", "((i / 200) % 25)"
 _STATE = "CASE (i / 200) % 50 WHEN 9 THEN 'error' ELSE 'available' END"
 _OWN: dict[sa.Table, dict[str, str]] = {
     checkpoints: {
         "id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}", "updated_at": "{time}",
-        "state": _STATE, "plan_id": "'plan-' || (i / 200) % 5",
+        "state": _STATE, "plan_id": "'plan-' || ((i / 200) % 5)",
     },
     backups: {
         "id": _SCATTERED, "checkpoint_id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}",
         "updated_at": "{time}", "protected_at": "{time}", "protected_or_never": "{time}", "finished_at": "{time}",
-        "state": _STATE, "name": f"'nightly-' || (i * 7919) % 1000 || '-' || {_SERVER}",
-        "name_folded": f"'nightly-' || (i * 7919) % 1000 || '-' || {_SERVER}",
+        "state": _STATE, "name": f"'nightly-' || ((i * 7919) % 1000) || '-' || {_SERVER}",
+        "name_folded": f"'nightly-' || ((i * 7919) % 1000) || '-' || {_SERVER}",
         "server_key": f"'server-' || {_SERVER} || '-of-' || (i % 200)",
-        "server_name_folded": f"'web-' || {_SERVER} || '.example.org'", "zone": "'zone-' || (i / 200) % 4",
+        "server_name_folded": f"'web-' || {_SERVER} || '.example.org'", "zone": "'zone-' || ((i / 200) % 4)",
         "private_address": f"'10.0.' || (i % 200) || '.' || {_SERVER}", "run_id": "'run-' || i",
         "stored": "(i * 7919) % 1073741824",
     },
@@ -80,6 +80,9 @@ def _insert(tx: Transaction, count: int) -> None:
     if ours is _SQLITE:
         tx.connection.exec_driver_sql("PRAGMA cache_size = -1000000")
     _add_one(tx)
+    indexes = [index for table in _OWN for index in table.indexes]
+    for index in indexes:  # made at once afterwards, which takes a tenth of the time
+        index.drop(tx.connection)
     for first in range(0, count, _PART):
         last = min(first + _PART, count) - 1
         for table, own in _OWN.items():
@@ -94,6 +97,8 @@ def _insert(tx: Transaction, count: int) -> None:
                 f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = {one}"
             )
             tx.connection.exec_driver_sql(text if ours is _SQLITE else text.replace("%", "%%"))
+    for index in indexes:
+        index.create(tx.connection)
     for table, column in ((volume_backups, "backup_id"), (backups, "id"), (checkpoints, "id")):
         one = f"c-{_ONE}" if table is checkpoints else _ONE
         tx.connection.execute(table.delete().where(table.c[column] == one))
