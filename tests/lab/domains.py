@@ -41,7 +41,8 @@ def _disk(path: Path, number: int) -> str:
     kind, where = ("block", "dev") if path.is_block_device() else ("file", "file")
     format = "qcow2" if path.suffix == ".qcow2" else "raw"
     return (f"<disk type='{kind}' device='disk'><driver name='qemu' type='{format}' discard='unmap'/>"
-            f"<source {where}='{path}'/><target dev='vd{chr(97 + number)}' bus='virtio'/></disk>")  # fmt: skip
+            f"<source {where}='{path}'/><target dev='vd{chr(97 + number)}' bus='virtio'/>"
+            f"<boot order='{number + 1}'/></disk>")  # fmt: skip
 
 
 def embed_root() -> Path:

@@ -119,6 +119,8 @@ def _engine(house: Opened, repository: Repository, copies: CopyKeeper, rules: Ru
     engine.do_regularly(retention, _LOOK_EVERY)
     engine.do_regularly(copies, _COPY_EVERY)
     engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
+    if house.libvirt is not None:
+        engine.do_regularly(house.libvirt.clean_up, timedelta(minutes=1))
     Comparer(repository, house.cloud).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:

@@ -1,6 +1,6 @@
 """Several clouds behind the same two doors: each server belongs to the first that knows it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol, TypeVar
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from restead.domain.errors import Code, NotFound
 from restead.domain.ids import ProjectId, ServerId, VolumeId, canonical_id
 from restead.domain.server import Server
-from restead.ports import BlockTarget, Moment, Servers, Volumes
+from restead.ports import BlockTarget, Moment, RetiresGenerations, Servers, Volumes
 
 Result = TypeVar("Result")
 
@@ -52,6 +52,11 @@ class Union:
         self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId
     ) -> AbstractContextManager[BlockTarget]:
         return self._owner(project_id, server_id).open_target(project_id, server_id, volume_id)
+
+    def retire(self, project_id: ProjectId, server_id: ServerId, kept: Mapping[VolumeId, str]) -> None:
+        cloud = self._owner(project_id, server_id)
+        if isinstance(cloud, RetiresGenerations):
+            cloud.retire(project_id, server_id, kept)
 
     def _owner(self, project_id: ProjectId, server_id: ServerId) -> Cloud:
         def know(cloud: Cloud) -> Cloud:

@@ -29,7 +29,7 @@ class LibvirtCloud:
         *,
         format: str = "raw",
     ) -> None:
-        self.folder, self.uri, self.format = folder, connection.uri, format
+        self.folder, self.runtime, self.uri, self.format = folder, runtime, connection.uri, format
         chosen = LibvirtOptions(connection.uri, **(options or {}))  # type: ignore[arg-type]
         self.driver = LibvirtDriver(folder / "data", runtime, chosen, connection=connection)
         self.servers = self.volumes = self.driver

@@ -2,9 +2,10 @@
 
 import pytest
 from tests.conformance.changes import ChangesSuite
+from tests.conformance.live import LiveVolumesSuite
 from tests.conformance.servers import PoweredServersSuite
 from tests.conformance.space import RereadSuite, SpaceSuite
-from tests.conformance.volumes import PoweredVolumesSuite, VolumesSuite
+from tests.conformance.volumes import VolumesSuite
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
 
@@ -27,13 +28,13 @@ class TestVolumesOfTheMockHypervisor(VolumesSuite, SpaceSuite, RereadSuite, Chan
         return clouds("test")
 
 
-class TestVolumesInThisProcess(PoweredVolumesSuite):
+class TestVolumesInThisProcess(LiveVolumesSuite):
     @pytest.fixture
     def cloud(self, clouds: Cloud) -> LibvirtCloud:
         return clouds("embed")
 
 
-class TestQcow2InThisProcess(PoweredVolumesSuite, RereadSuite, ChangesSuite):
+class TestQcow2InThisProcess(LiveVolumesSuite, RereadSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self, clouds: Cloud) -> LibvirtCloud:
         return clouds("embed", format="qcow2")

@@ -1,7 +1,7 @@
 """The driver: domains and their disks as the rest of restead sees them."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
-from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
+from restead.domain.ids import ProjectId, ServerId, VolumeId, canonical_id, same_id
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.drivers.disks.backing import backing_of, measure
 from restead.drivers.disks.gateway import Gateway
@@ -17,10 +17,11 @@ from restead.drivers.disks.guard import Guard
 from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, size_of_image
 from restead.drivers.libvirt.connection import Connection, is_error, library, translated
+from restead.drivers.libvirt.live import LiveMoments
 from restead.drivers.libvirt.machine import Machine, MachineDisk, read_machine
 from restead.drivers.libvirt.options import LibvirtOptions
 from restead.drivers.libvirt.power import require_stopped, start, status_of, stop
-from restead.ports import BlockSource, BlockTarget, Consistency
+from restead.ports import BlockSource, BlockTarget, Consistency, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class LibvirtDriver:
         self._guard = guard or Guard(own=folder)
         self._gateway = Gateway(options.qemu_nbd, runtime)
         self._connection = connection or Connection(options.uri)
+        self._live = LiveMoments(
+            folder / "scratch", options.scratch or folder / "scratch", options.scratch or runtime, options.qemu_img
+        )
 
     def close(self) -> None:
         """Hang up."""
@@ -86,9 +90,21 @@ class LibvirtDriver:
     @contextmanager
     def open_moment(
         self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
-    ) -> Iterator[OfflineMoment]:
+    ) -> Iterator[Moment]:
+        """Open disks of a domain; of a stopped one all are locked before the first byte is read.
+
+        Raises:
+            NotFound, Unavailable: as the port says; at closing Unavailable: a disk was changed meanwhile.
+            InvalidRequest: a disk is none that is opened.
+        """
         domain, machine = self._found(project_id, server_id)
         disks = [self._disk(machine, volume_id) for volume_id in volume_ids]
+        if status_of(domain) is ServerStatus.RUNNING:
+            wanted = dict(zip(volume_ids, disks, strict=True))
+            sizes = {disk.target: _served_size(domain, disk) for disk in disks}
+            with self._live.opened(domain, machine, wanted, sizes) as moment:
+                yield moment
+            return
         require_stopped(domain)
         with ExitStack() as opened:
             sources = {
@@ -102,8 +118,21 @@ class LibvirtDriver:
         domain, machine = self._found(project_id, server_id)
         disk = self._disk(machine, volume_id)
         require_stopped(domain)
+        self._live.forget_checkpoints(domain, machine)  # they do not know what we write
         with self._target(disk) as target:
             yield target
+
+    def retire(self, project_id: ProjectId, server_id: ServerId, kept: Mapping[VolumeId, str]) -> None:
+        domain, machine = self._found(project_id, server_id)
+        generations = {canonical_id(id): generation for id, generation in kept.items()}
+        by_target = {disk.target: generations[disk.id] for disk in machine.disks if disk.id in generations}
+        self._live.retire(domain, machine, by_target)
+
+    def clean_up(self, check: Callable[[], None]) -> None:
+        """End what killed services have left of live backups; *check* raises if there is no time any more."""
+        for domain, machine in self._all():
+            check()
+            self._live.clean_up(domain, machine)
 
     # ------------------------------------------------------------------ inside
 
@@ -190,7 +219,7 @@ class LibvirtDriver:
                 for disk, size in zip(machine.disks, sizes, strict=True)
             ),
             architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
-            can_stop=persistent, can_start=True,
+            can_stop=persistent, can_start=True, can_back_up_running=not self._options.host,
             description={"driver": "libvirt"},
         )  # fmt: skip
 
@@ -203,6 +232,11 @@ class LibvirtDriver:
             return size_of_image(disk.definition) if disk.format == "qcow2" else measure(backing_of(path))
         except (OSError, ValueError):
             return None
+
+
+def _served_size(domain: Any, disk: MachineDisk) -> int:
+    with translated(f"size of disk {disk.id}"):
+        return int(domain.blockInfo(disk.target)[0])
 
 
 def _told_size(domain: Any, disk: MachineDisk) -> int | None:

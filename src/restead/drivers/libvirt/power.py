@@ -98,7 +98,13 @@ def _obeys(domain: Any, grace: timedelta) -> bool:
 def _create(domain: Any) -> None:
     libvirt = library()
     try:
-        domain.create()
+        try:
+            domain.create()
+        except libvirt.libvirtError as error:
+            # libvirt may hear late of the end of a QEMU that it could not start before, and take it for this one's.
+            if not is_error(error, "VIR_ERR_OPERATION_FAILED") or domain.isActive():
+                raise
+            domain.create()
     except libvirt.libvirtError as error:
         if not (is_error(error, "VIR_ERR_OPERATION_INVALID") and domain.isActive()):  # somebody else was faster
             raise
