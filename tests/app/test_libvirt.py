@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.app.running import PROJECT, Place, service
 from tests.drivers.images.cloud import bytes_of, to_qcow2
-from tests.lab.domains import domain_xml, embed_root, in_own_process
+from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process
 from tests.lab.microguest import await_report, make_data_disk, make_system_disk
 
 _MIB = 1 << 20
@@ -48,7 +48,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     root = embed_root()
     machine = Machine(tmp_path / "m", root)
     yield machine
-    in_own_process(machine.uri, "[each.destroy() for each in connection.listAllDomains() if each.isActive()]")
+    in_own_process(machine.uri, STOP_ALL)
     shutil.rmtree(root)
 
 
@@ -74,6 +74,16 @@ def test_a_domain_is_backed_up_destroyed_and_brought_back(machine: Machine) -> N
         restore = running.wait_for_restore(running.begin_restore(backups[0]))
         assert restore["status"] == "success", restore
         assert before == machine.disks()
+    # And when all of it is lost, the domain too, it is defined again.
+    assert "nothing is lost" in place.run("server", "recreate", backups[0]).stderr
+    in_own_process(machine.uri, "[each.undefine() for each in connection.listAllDomains()]")
+    for path in (machine.system, machine.data, machine.serial):
+        path.unlink()
+    assert place.restead("server", "recreate", backups[0]).strip() == machine.id
+    with service(place) as running:
+        restore = running.wait_for_restore(running.begin_restore(backups[0], power_on=True))
+        assert restore["status"] == "success", restore
+        assert await_report(machine.serial).marker == "libvirt"
 
 
 def test_a_domain_is_its_metadatas_projects_if_nobody_says_otherwise(machine: Machine) -> None:

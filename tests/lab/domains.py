@@ -1,9 +1,12 @@
 """Domains for libvirt: their XML, and a QEMU driver of libvirt's without any daemon (`qemu:///embed`)."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -21,6 +24,8 @@ dynamic_ownership = 0
 stdio_handler = "file"
 cgroup_controllers = []
 namespaces = []
+swtpm_user = "root"
+swtpm_group = "root"
 """
 
 
@@ -74,3 +79,39 @@ connection.close()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=limit)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+STOP_ALL = """
+for each in connection.listAllDomains():
+    try:
+        each.destroy()
+    except libvirt.libvirtError:  # it does not run
+        pass
+"""
+_DAEMON = """listen_tls = 0
+listen_tcp = 0
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+"""
+
+
+@contextmanager
+def libvirtd() -> Iterator[str]:
+    """Run a libvirtd of our own (`libvirtd` beside this file); give the URI of its machines."""
+    folder = Path(tempfile.mkdtemp(prefix="rsd-", dir="/tmp"))
+    write_conf(folder / "etc")
+    (folder / "etc" / "libvirtd.conf").write_text(_DAEMON)
+    with (folder / "words").open("wb") as words:
+        daemon = subprocess.Popen([str(Path(__file__).with_name("libvirtd")), str(folder)], stdout=words, stderr=words)
+    sock = folder / "run" / "libvirt-sock"
+    try:
+        until = time.monotonic() + 120
+        while not sock.exists():
+            assert daemon.poll() is None, (folder / "words").read_text()
+            assert time.monotonic() < until, (folder / "words").read_text()
+            time.sleep(0.05)
+        yield f"qemu+unix:///system?socket={sock}"
+    finally:
+        daemon.terminate()
+        daemon.wait(120)
+        shutil.rmtree(folder)

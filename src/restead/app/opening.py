@@ -197,6 +197,6 @@ def _libvirt(settings: Settings, runtime: Path) -> LibvirtDriver | None:
         return None
     options = LibvirtOptions(
         settings.libvirt_uri, settings.libvirt_projects, settings.libvirt_scratch, settings.direct_read,
-        settings.direct_write, settings.qemu_nbd,
+        settings.direct_write, settings.qemu_nbd, timedelta(seconds=settings.freeze_limit),
     )  # fmt: skip
     return LibvirtDriver(settings.data, runtime, options)

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from restead.app.copying import copy_backups
 from restead.app.exporting import export_backup
 from restead.app.opening import Opened
+from restead.app.recreating import recreate
 from restead.cli.doors import Copying, Exporting
 from restead.domain.collected import Collected
 from restead.domain.copied import Copied
 from restead.domain.errors import Unavailable
 from restead.domain.exported import Exported
+from restead.domain.ids import ServerId
 from restead.domain.stock import Settled, StoredDisk, Succession
 from restead.domain.verification import Depth, Verification
 from restead.drivers.blobs import OneWriter
@@ -56,6 +58,9 @@ class FolderStored:
 
     def export(self, wanted: Exporting, told: Callable[[int, int, int | None], None]) -> list[Exported]:
         return export_backup(self._opened, self._repository(), wanted, told)
+
+    def recreate(self, backup: str, project: str | None, say: Callable[[str], None]) -> ServerId:
+        return recreate(self._opened, self._repository(), backup, project, say)
 
     def writer(self) -> str | None:
         store = self._opened.store

@@ -28,6 +28,7 @@ from restead.cli.repository_copy import copy  # noqa: F401 - adds itself to the 
 from restead.cli.restore import restore
 from restead.cli.restores import restores
 from restead.cli.serve import serve
+from restead.cli.server_recreate import recreate  # noqa: F401 - adds itself to the group
 from restead.cli.servers import servers
 from restead.cli.status import status
 from restead.cli.tokens import tokens

@@ -11,6 +11,7 @@ from restead.domain.backup import Backup
 from restead.domain.collected import Collected
 from restead.domain.copied import Copied
 from restead.domain.exported import Exported
+from restead.domain.ids import ServerId
 from restead.domain.key import Erased, Erasure, Key
 from restead.domain.quota import Quota
 from restead.domain.server import Server
@@ -183,6 +184,14 @@ class Stored(Protocol):
         Raises:
             InvalidRequest: something is in the place of a file, or the backup has no such disk; nothing was changed.
             Damaged, Unavailable: as they say; no file was made.
+        """
+        ...
+
+    def recreate(self, backup: str, project: str | None, say: Callable[[str], None]) -> ServerId:
+        """Define the lost domain that a backup is of, and return its id.  *say*: what people should know.
+
+        Raises:
+            InvalidRequest: it is there, or is none of libvirt's, or a disk of it cannot be made; nothing was done.
         """
         ...
 

@@ -95,6 +95,11 @@ class LibvirtCloud:
                 continue
             if domain.isActive():
                 domain.destroy()
-            for checkpoint in domain.listAllCheckpoints() if self.uri.startswith("qemu") else ():
-                checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
-            domain.undefine()
+            if not self.uri.startswith("qemu"):
+                domain.undefine()
+                continue
+            domain.undefineFlags(
+                libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+                | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            )

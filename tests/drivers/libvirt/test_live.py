@@ -22,7 +22,7 @@ from tests.conformance.volumes import read, target_of
 from tests.drivers.images.cloud import qemu_img, to_qcow2
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
-from tests.lab.domains import domain_xml, embed_root, in_own_process
+from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process
 from tests.lab.microguest import make_system_disk
 
 from restead.domain.errors import Unavailable
@@ -315,7 +315,7 @@ def root() -> Iterator[Path]:
     root = embed_root()
     yield root
     uri = f"qemu:///embed?root={root}"
-    in_own_process(uri, "[each.destroy() for each in connection.listAllDomains() if each.isActive()]")
+    in_own_process(uri, STOP_ALL)
     shutil.rmtree(root)
 
 

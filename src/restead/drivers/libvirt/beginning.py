@@ -1,5 +1,6 @@
 """Beginning a backup job of libvirt's: `Beginning` does it for one domain, once."""
 
+import math
 import secrets
 import time
 import xml.etree.ElementTree as ET
@@ -18,9 +19,9 @@ from restead.drivers.libvirt.connection import is_error, library, translated
 from restead.drivers.libvirt.freezing import freeze, thaw
 from restead.drivers.libvirt.left_over import LeftOver, Note
 from restead.drivers.libvirt.machine import Machine, MachineDisk
+from restead.drivers.libvirt.options import LibvirtOptions
 from restead.drivers.libvirt.scratch import make_scratch
 
-FREEZE_LIMIT = 10  # seconds for an answer of the guest's agent
 THAW_LIMIT = 30.0  # seconds for which thawing is tried
 
 
@@ -40,7 +41,7 @@ class Beginning:
 
     def __init__(
         self, domain: Any, machine: Machine, note: Note, disks: Sequence[MachineDisk], folders: tuple[Path, Path],
-        qemu_img: str,
+        options: LibvirtOptions,
     ) -> None:  # fmt: skip
         """*folders*: for scratch images and for the socket.  Raises InvalidRequest: sockets get too long names."""
         self._domain = domain
@@ -48,7 +49,8 @@ class Beginning:
         self._note = note
         self._disks = disks
         self._folders = folders
-        self._qemu_img = qemu_img
+        self._qemu_img = options.qemu_img
+        self._limit = math.ceil(options.freeze_limit.total_seconds())
         self.socket = folders[1] / f"{secrets.token_hex(8)}.live"
         if (length := len(str(self.socket).encode())) > MAX_SOCKET_PATH:
             raise InvalidRequest(f"socket {self.socket} has {length} bytes, at most {MAX_SOCKET_PATH} are possible: "
@@ -78,7 +80,9 @@ class Beginning:
     @contextmanager
     def _frozen(self) -> Iterator[bool]:
         """Keep the file systems frozen; give whether they are."""
-        frozen = freeze(self._domain, FREEZE_LIMIT, lambda is_frozen: self._write(frozen=is_frozen))
+        frozen = bool(self._limit) and freeze(
+            self._domain, self._limit, lambda is_frozen: self._write(frozen=is_frozen)
+        )
         try:
             yield frozen
         finally:

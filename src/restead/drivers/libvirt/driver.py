@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from restead.drivers.disks.guard import Guard
 from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, size_of_image
 from restead.drivers.libvirt.connection import Connection, is_error, library, translated
+from restead.drivers.libvirt.kept import DRIVER, describe, read_kept
 from restead.drivers.libvirt.live import LiveMoments
 from restead.drivers.libvirt.machine import Machine, MachineDisk, read_machine
 from restead.drivers.libvirt.options import LibvirtOptions
 from restead.drivers.libvirt.power import require_stopped, start, status_of, stop
+from restead.drivers.libvirt.recreating import recreate
 from restead.ports import BlockSource, BlockTarget, Consistency, Moment
 
 
@@ -53,7 +55,7 @@ class LibvirtDriver:
         self._gateway = Gateway(options.qemu_nbd, runtime)
         self._connection = connection or Connection(options.uri)
         self._live = LiveMoments(
-            folder / "scratch", options.scratch or folder / "scratch", options.scratch or runtime, options.qemu_img
+            folder / "scratch", options.scratch or folder / "scratch", options.scratch or runtime, options
         )
 
     def close(self) -> None:
@@ -69,11 +71,26 @@ class LibvirtDriver:
         every = [(self._project(machine), ServerId(machine.uuid), machine.name) for _, machine in self._all()]
         return [each for each in every if each[0]]
 
+    def recreate(
+        self, description: Mapping[str, Any], sizes: Mapping[VolumeId, int], say: Callable[[str], None]
+    ) -> ServerId:
+        """Define a lost domain again from its description in a backup, with disks of these sizes; return its id.
+
+        *say*: what was done and what is missing.  When it raises nothing was done.
+
+        Raises:
+            InvalidRequest: it is there, or is none of libvirt's; a disk of it cannot be made.
+            Unavailable: libvirt refuses, or something cannot be written.  Damaged: the description cannot be read.
+        """
+        kept = read_kept(description)
+        return ServerId(recreate(self._connection.get(), kept, sizes, self._options, say).uuid)
+
     # ------------------------------------------------------------------ Servers
 
     def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
         domain, machine = self._found(project_id, server_id)
-        return self._described(domain, machine)
+        description = describe(machine, self._xml(domain), self._options)
+        return replace(self._described(domain, machine), description=description)
 
     def servers(self, project_id: ProjectId) -> list[Server]:
         found = [self._described(*each) for each in self._all() if self._project(each[1]) == project_id]
@@ -168,10 +185,13 @@ class LibvirtDriver:
 
     def _machine(self, domain: Any) -> Machine:
         """Read what is defined; of a domain that is not, what runs.  Raises NotFound: it is gone."""
+        return read_machine(self._xml(domain))
+
+    def _xml(self, domain: Any) -> str:
         libvirt = library()
         try:
             flags = libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0
-            return read_machine(domain.XMLDesc(flags))
+            return str(domain.XMLDesc(flags))
         except libvirt.libvirtError as error:
             if is_error(error, "VIR_ERR_NO_DOMAIN"):
                 raise _not_found(ServerId(domain.UUIDString())) from None
@@ -220,7 +240,7 @@ class LibvirtDriver:
             ),
             architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
             can_stop=persistent, can_start=True, can_back_up_running=not self._options.host,
-            description={"driver": "libvirt"},
+            description={"driver": DRIVER},
         )  # fmt: skip
 
     def _size(self, domain: Any, disk: MachineDisk) -> int | None:

@@ -23,6 +23,7 @@ from restead.drivers.libvirt.freezing import thaw, thawed
 from restead.drivers.libvirt.left_over import Note, noting
 from restead.drivers.libvirt.live_source import LiveSource, MarkedSource
 from restead.drivers.libvirt.machine import Machine, MachineDisk
+from restead.drivers.libvirt.options import LibvirtOptions
 from restead.drivers.nbd import NbdClient
 from restead.ports import BlockSource, Consistency
 
@@ -45,10 +46,11 @@ class LiveMoments:
     *notes*: the folder for what has to be ended.  *scratch* and *sockets*: folders that QEMU can write to.
     """
 
-    def __init__(self, notes: Path, scratch: Path, sockets: Path, qemu_img: str) -> None:
+    def __init__(self, notes: Path, scratch: Path, sockets: Path, options: LibvirtOptions) -> None:
         self._notes = notes
         self._folders = (scratch, sockets)
-        self._qemu_img = qemu_img
+        self._options = options
+        self._qemu_img = options.qemu_img
 
     @contextmanager
     def opened(
@@ -68,7 +70,7 @@ class LiveMoments:
                 raise Unavailable(f"server {machine.uuid} is being backed up already")
             self._end(domain, machine, note)
             try:
-                job = Beginning(domain, machine, note, list(disks.values()), self._folders, self._qemu_img)
+                job = Beginning(domain, machine, note, list(disks.values()), self._folders, self._options)
                 begun = job.begin(sizes)
                 with ExitStack() as connected:
                     sources = {

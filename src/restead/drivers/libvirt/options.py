@@ -4,6 +4,7 @@ import fnmatch
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from restead.domain.errors import InvalidRequest
@@ -22,6 +23,7 @@ class LibvirtOptions:
     direct_read: bool = False  # read disks past the page cache
     direct_write: bool = True  # write disks past the page cache
     qemu_nbd: str = "qemu-nbd"  # program that reads and writes qcow2 disks
+    freeze_limit: timedelta = timedelta(seconds=10)  # that a guest's agent has to freeze; 0: it is not asked
     qemu_img: str = "qemu-img"  # program that makes images, and takes stale bitmaps out of them
 
     def __post_init__(self) -> None:
