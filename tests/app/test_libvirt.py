@@ -12,6 +12,8 @@ from tests.drivers.images.cloud import bytes_of, to_qcow2
 from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process
 from tests.lab.microguest import await_report, make_data_disk, make_system_disk
 
+pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
+
 _MIB = 1 << 20
 
 

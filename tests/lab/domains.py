@@ -97,21 +97,31 @@ unix_sock_rw_perms = "0700"
 
 @contextmanager
 def libvirtd() -> Iterator[str]:
-    """Run a libvirtd of our own (`libvirtd` beside this file); give the URI of its machines."""
+    """Run a libvirtd of our own; give the URI of its machines."""
     folder = Path(tempfile.mkdtemp(prefix="rsd-", dir="/tmp"))
+    try:
+        with libvirtd_in(folder) as uri:
+            yield uri
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def libvirtd_in(folder: Path) -> Iterator[str]:
+    """Run a libvirtd (`libvirtd` beside this file) on that folder, whose path is short; one after the other may."""
     write_conf(folder / "etc")
     (folder / "etc" / "libvirtd.conf").write_text(_DAEMON)
-    with (folder / "words").open("wb") as words:
-        daemon = subprocess.Popen([str(Path(__file__).with_name("libvirtd")), str(folder)], stdout=words, stderr=words)
-    sock = folder / "run" / "libvirt-sock"
+    sock, words = folder / "run" / "libvirt-sock", folder / "words"
+    sock.unlink(missing_ok=True)
+    with words.open("wb") as out:
+        daemon = subprocess.Popen([str(Path(__file__).with_name("libvirtd")), str(folder)], stdout=out, stderr=out)
     try:
         until = time.monotonic() + 120
         while not sock.exists():
-            assert daemon.poll() is None, (folder / "words").read_text()
-            assert time.monotonic() < until, (folder / "words").read_text()
+            assert daemon.poll() is None, words.read_text()
+            assert time.monotonic() < until, words.read_text()
             time.sleep(0.05)
         yield f"qemu+unix:///system?socket={sock}"
     finally:
         daemon.terminate()
         daemon.wait(120)
-        shutil.rmtree(folder)

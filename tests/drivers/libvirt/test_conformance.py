@@ -38,3 +38,15 @@ class TestQcow2InThisProcess(LiveVolumesSuite, RereadSuite, ChangesSuite):
     @pytest.fixture
     def cloud(self, clouds: Cloud) -> LibvirtCloud:
         return clouds("embed", format="qcow2")
+
+
+class TestServersOfADaemon(PoweredServersSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("daemon")
+
+
+class TestQcow2OfADaemon(LiveVolumesSuite, RereadSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("daemon", format="qcow2")

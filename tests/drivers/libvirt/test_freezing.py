@@ -1,10 +1,11 @@
 """File systems at rest: what happens with guests whose agents answer, refuse, hang, and die."""
 
-import libvirt
 import pytest
 
 from restead.domain.errors import Unavailable
 from restead.drivers.libvirt.freezing import freeze, thaw
+
+libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
 
 _CONNECTED = """<domain><devices><channel>
 <target type='virtio' name='org.qemu.guest_agent.0' state='{state}'/></channel></devices></domain>"""

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import libvirt
 import pytest
 from tests.conformance.cloud import MIB, PROJECT
 from tests.conformance.live import await_, moment_of, running, sequences_in
@@ -30,6 +29,8 @@ from restead.domain.ids import VolumeId
 from restead.domain.server import Server, ServerStatus
 from restead.drivers.libvirt.scratch import make_scratch
 from restead.ports import BlockSource, TracksChanges
+
+libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
 
 
 @pytest.fixture

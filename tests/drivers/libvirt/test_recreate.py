@@ -4,7 +4,6 @@ import shutil
 import uuid
 from pathlib import Path
 
-import libvirt
 import pytest
 from tests.conformance.cloud import MIB, PROJECT
 from tests.drivers.images.cloud import qemu_img
@@ -17,6 +16,8 @@ from restead.domain.server import Server
 from restead.drivers.libvirt.kept import describe, read_kept
 from restead.drivers.libvirt.machine import read_machine
 from restead.drivers.libvirt.options import LibvirtOptions
+
+libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
 
 _TPM = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
 
