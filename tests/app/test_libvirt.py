@@ -1,7 +1,9 @@
 """A domain of libvirt's in a real service beside a server of the images driver: backed up, destroyed, brought back."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,3 +102,26 @@ def test_a_connection_to_something_else_is_refused(machine: Machine) -> None:
     place = machine.place
     place.environment["RESTEAD_LIBVIRT_URI"] = "xen:///system"
     assert "'xen:///system' is no connection to QEMU" in place.run("server", "list").stderr
+
+
+def test_a_running_domain_is_backed_up_and_again_where_it_wrote(machine: Machine) -> None:
+    """The second backup asks libvirt's checkpoint; one checkpoint is left, and the domain runs on."""
+    place = machine.place
+    place.environment["RESTEAD_LIBVIRT_PROJECTS"] = json.dumps({"*": PROJECT})
+    in_own_process(machine.uri, "connection.lookupByName('domain-1').create()")
+    await_report(machine.serial)
+    with service(place) as running:
+        found = [running.wait_for_backup(running.begin_backup(machine.id)) for _ in range(2)]
+    for backup in found:
+        assert (backup["status"], backup["extend_info"]["consistency"]) == ("available", "crash"), backup
+        assert backup["extend_info"]["guest_pause_us"] is not None
+    said = in_own_process(machine.uri, """
+domain = connection.lookupByName('domain-1')
+print(len(domain.listAllCheckpoints()), domain.state()[0])
+""")  # fmt: skip
+    assert said.split() == ["1", "1"]
+    with contextlib.closing(sqlite3.connect(place.data / "records.sqlite")) as records:
+        rows = records.execute("SELECT size, read FROM volume_backups ORDER BY backup_id, ordinal").fetchall()
+    read = {(size, read) for size, read in rows}
+    assert (8 * _MIB, 8 * _MIB) in read
+    assert any(size == 8 * _MIB and part < size for size, part in read), rows
