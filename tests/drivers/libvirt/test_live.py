@@ -223,6 +223,22 @@ def test_a_raw_and_a_qcow2_disk_go_together(raw: LibvirtCloud) -> None:
             assert [isinstance(each, TracksChanges) for each in moment.sources.values()] == [False, True]
 
 
+def test_a_disk_that_was_plugged_in_is_one_of_the_servers(raw: LibvirtCloud, tmp_path: Path) -> None:
+    """As long as it runs: what is defined for the next start says nothing of it, and does not have it then."""
+    server, more = running(raw, "H"), tmp_path / "more.raw"
+    more.write_bytes(b"plugged" + bytes(MIB - 7))
+    raw.domain(server).attachDevice(
+        f"<disk type='file'><driver name='qemu' type='raw'/><source file='{more}'/>"
+        "<target dev='vdz' bus='virtio'/></disk>"
+    )
+    found = raw.servers.server(PROJECT, server.id)
+    assert [volume.name for volume in found.volumes] == ["vda", "vdb", "vdz"]
+    with moment_of(raw, found) as moment:
+        assert read(moment.sources[found.volumes[2].id], 0, 7) == b"plugged"
+    raw.servers.stop(PROJECT, server.id, grace=SHORT)
+    assert raw.servers.server(PROJECT, server.id).volumes == server.volumes
+
+
 def test_a_backup_that_breaks_off_leaves_nothing(qcow2: LibvirtCloud) -> None:
     server = running(qcow2, "W")
     backups = Backups(qcow2, server)

@@ -89,7 +89,7 @@ class LibvirtDriver:
 
     def server(self, project_id: ProjectId, server_id: ServerId) -> Server:
         domain, machine = self._found(project_id, server_id)
-        description = describe(machine, self._xml(domain), self._options)
+        description = describe(machine, self._defined(domain), self._options)
         return replace(self._described(domain, machine), description=description)
 
     def servers(self, project_id: ProjectId) -> list[Server]:
@@ -184,13 +184,16 @@ class LibvirtDriver:
         return domain, machine
 
     def _machine(self, domain: Any) -> Machine:
-        """Read what is defined; of a domain that is not, what runs.  Raises NotFound: it is gone."""
+        """Read what runs; of a domain that does not, what is defined.  Raises NotFound: it is gone."""
         return read_machine(self._xml(domain))
 
-    def _xml(self, domain: Any) -> str:
+    def _defined(self, domain: Any) -> str:
+        """Return what is defined; of a domain that is not, what runs.  Raises NotFound: it is gone."""
+        return self._xml(domain, library().VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0)
+
+    def _xml(self, domain: Any, flags: int = 0) -> str:
         libvirt = library()
         try:
-            flags = libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0
             return str(domain.XMLDesc(flags))
         except libvirt.libvirtError as error:
             if is_error(error, "VIR_ERR_NO_DOMAIN"):
