@@ -11,7 +11,7 @@ from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
 from restead.domain.key import Erased, Erasure, Key
 from restead.domain.token import check_project
 from restead.repository import KeyFile, Keyring, Passphrase, RecoveryKey, Repository, Secret, Wrapping
-from restead.workflows.erase import erase
+from restead.workflows.erase import erase, finish
 
 
 class FolderKeys:
@@ -75,7 +75,7 @@ class FolderKeys:
                 "restead key change, or let the folder use another one first"
             )
         repository.keyring.remove_wrapping(key.id)
-        return repository.erasing.finish()
+        return finish(repository)
 
     # ------------------------------------------------------------------ changing the folder's own
 
@@ -128,7 +128,7 @@ class FolderKeys:
             return erase(self._opened.records, self._repository(), check_project(project))
 
     def finish(self) -> int:
-        return self._repository().erasing.finish()
+        return finish(self._repository())
 
     # ------------------------------------------------------------------ helpers
 
@@ -159,7 +159,7 @@ def _key(one: Wrapping, keyring: Keyring) -> Key:
 
 def _retire(repository: Repository, id: str) -> None:
     repository.keyring.remove_wrapping(id)
-    repository.erasing.finish()
+    finish(repository)
 
 
 def _replace(path: Path, data: bytes) -> None:

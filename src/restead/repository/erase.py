@@ -1,15 +1,17 @@
 """Erasing a project by destroying its keys.
 
 Order: its sessions are ended and its manifests deleted → the newest keyring is without its keys → the same once more,
-for who had opened a session in between → its packs and index objects are deleted → the old versions of the keyring,
-which hold its keys, are deleted.  From the second step on nobody gets the keys from the newest keyring; after the last
-one nobody gets them from this store.  After a crash the old versions tell which projects are left to be finished.
+for who had opened a session in between → its packs and index objects are deleted → what the caller knows of besides →
+the old versions of the keyring, which hold its keys, are deleted.  From the second step on nobody gets the keys from
+the newest keyring; after the last one nobody gets them from this store.  After a crash the old versions tell which
+projects are left to be finished.
 
 What it cannot reach: copies of the store, versions that the store keeps of deleted objects, and whoever has the keys
 in memory or has written them down.
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,12 @@ from restead.repository.events import Delete, deletes
 from restead.repository.keyring import Keyring
 from restead.repository.keyring_file import ProjectKeys
 from restead.repository.log import End, Log, ManifestEntry
+
+Also = Callable[[ProjectId], object]
+
+
+def nothing(project: ProjectId) -> None:
+    """Nothing else is known of a project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +63,22 @@ class Erasing:
         stored = 0 if keys is None else sum(size for prefix in _prefixes(keys) for _, size in self._store.list(prefix))
         return Lost(entries, stored)
 
-    def erase(self, project: ProjectId) -> int:
-        """Destroy the keys of that project and all that they open; return as `finish`.  Raises as `lost`."""
+    def erase(self, project: ProjectId, also: Also = nothing) -> int:
+        """Destroy the keys of that project and all that they open; as `finish`.  Raises as `lost`."""
         self.lost(project)
         self._let_go(project)
         self._keyring.forget(project)
         self._let_go(project)
-        return self.finish()
+        return self.finish(also)
 
     def unfinished(self) -> int:
         """Return how many old versions of the keyring are still there and should not be."""
         return len(self._keyring.old())
 
-    def finish(self) -> int:
+    def finish(self, also: Also = nothing) -> int:
         """Delete what erasures and removed keys have left, also those that a crash has cut short.
 
+        *also* does what else is to be done for a project that is erased; done again after a crash.
         Returns how many old versions of the keyring were deleted.
         """
         for keys in self._keyring.forgotten():
@@ -78,6 +87,7 @@ class Erasing:
                     self._store.delete(name)
             tag = Names(keys.name_key).tag
             shutil.rmtree(self._cache / self._keyring.repository_id.hex() / tag, ignore_errors=True)
+            also(keys.project)
         return self._keyring.drop_old()
 
     def _manifests(self, project: ProjectId) -> tuple[ManifestEntry, ...]:

@@ -106,11 +106,15 @@ class ServiceCopies:
         # False may mean that our own put went through before its reply was lost.
         return self._store.put(name, sealed) or self._is(name, sealed)
 
-    def forget_old(self, newest: int) -> None:
-        """Delete all but the last few up to *newest*.  Raises what the store raises where nothing may be deleted."""
-        for number in self.numbers():
-            if number <= newest - KEPT:
-                self._store.delete(_name(number))
+    def forget_old(self, newest: int, kept: int = KEPT) -> int:
+        """Delete all but the last *kept* up to *newest*; return how many there were.
+
+        Raises what the store raises where nothing may be deleted.
+        """
+        old = [number for number in self.numbers() if number <= newest - kept]
+        for number in old:
+            self._store.delete(_name(number))
+        return len(old)
 
     def _is(self, name: str, sealed: bytes) -> bool:
         try:

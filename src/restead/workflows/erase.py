@@ -5,6 +5,7 @@ says so at its start, and `restead repository adopt` does what is left to do her
 """
 
 from dataclasses import replace
+from functools import partial
 
 from restead.domain.backup import Backup, Failure
 from restead.domain.errors import Code, InvalidRequest
@@ -13,6 +14,7 @@ from restead.domain.key import Erased
 from restead.domain.states import Event
 from restead.records import Records, backups, runs
 from restead.repository import Repository
+from restead.workflows.service_copy import forget_project
 from restead.workflows.stock import take_stock
 
 
@@ -31,11 +33,16 @@ def erase(records: Records, repository: Repository, project: ProjectId) -> Erase
         raise InvalidRequest(
             f"{len(unfinished)} runs of project {project} have not ended: let a service bring them to their end first"
         )
-    versions = repository.erasing.erase(project)
+    versions = repository.erasing.erase(project, partial(forget_project, repository))
     lost = {each.backup_id for each in take_stock(records, repository).lost if each.project_id == project}
     for id in sorted(lost):
         _say(records, id, project)
     return Erased(len(lost), versions)
+
+
+def finish(repository: Repository) -> int:
+    """Do what erasures and removed keys have left to be done; return how many old versions of the keyring went."""
+    return repository.erasing.finish(partial(forget_project, repository))
 
 
 def _say(records: Records, id: BackupId, project: ProjectId) -> None:

@@ -5,12 +5,13 @@ waits for the store or fails with it.  The newest digest of the log is put into 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from restead.domain.errors import Damaged, ResteadError, Unavailable
+from restead.domain.ids import ProjectId
 from restead.domain.stock import Succession
 from restead.records import Records, remembered, service_copy
 from restead.repository import Repository, ServiceCopy
@@ -125,6 +126,33 @@ def newest_copy(repository: Repository) -> Found | None:
     if damaged:
         raise damaged[0]
     return None
+
+
+def forget_project(repository: Repository, project: ProjectId) -> int:
+    """Let no copy tell of that project's backups: put one without them, delete all older ones; return how many.
+
+    Tokens of the project, and servers that are defined, are still the service's, and stay.  A copy that cannot be read
+    goes with the older ones.
+
+    Raises:
+        Unavailable: copies are put faster than we can; or the store does not answer, or deletes nothing.
+    """
+    copies = repository.service_copies
+    for _ in range(_TRIES):
+        newest = max(copies.numbers(), default=0)
+        found = next((found for _, found in copies.newest_first() if isinstance(found, ServiceCopy)), None)
+        if found is None:
+            return copies.forget_old(newest, kept=0)
+        without = replace(found, parts={name: _less(name, part, project) for name, part in found.parts.items()})
+        if copies.put(without, newest + 1):
+            return copies.forget_old(newest + 1, kept=1)
+    raise Unavailable(f"service/{newest + 1} was taken each of {_TRIES} times")
+
+
+def _less(name: str, part: Any, project: ProjectId) -> Any:
+    if name not in ("backups", "checkpoints"):
+        return part
+    return [each for each in part if each.get("project_id") != project]
 
 
 class Successor:
