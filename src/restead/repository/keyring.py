@@ -31,6 +31,7 @@ from restead.domain.errors import Damaged, InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ProjectId
 from restead.ports import BlobStore
 from restead.repository.keyring_file import Contents, ControlKeys, ProjectKeys
+from restead.repository.keyring_guard import require_newest
 from restead.repository.live_keys import LiveKeys
 from restead.repository.secret import KeyFile, Passphrase, RecoveryKey, Secret
 from restead.repository.wrapping import Cost, Wrapping, WrappingKind, kind_of
@@ -82,7 +83,8 @@ class Keyring:
         wrapping = Wrapping.of(secret, keyring_secret, repository_id, label=label, cost=cost or Cost(), at=at)
         control = keyring_file.fresh_control()
         contents = Contents(1, 1, bytes(32), repository_id, chunk_size, control, {}, (wrapping,))
-        if any(store.list("keyring/")) or not store.put(_name(1), sealed := _encode(contents, keyring_secret)):
+        there = any(True for prefix in ("keyring/", "log/", "packs/") for _ in store.list(prefix))
+        if there or not store.put(_name(1), sealed := _encode(contents, keyring_secret)):
             raise InvalidRequest("the store holds a repository already")
         return cls(store, keyring_secret, contents, keyring_file.decode(sealed, _name(1)).digest, wrapping.id)
 
@@ -101,6 +103,8 @@ class Keyring:
         if newest is None:
             if listed:
                 raise Unavailable(f"the store lists {_name(max(listed))} and does not hold it: its listing is behind")
+            if any(True for _ in store.list("log/")):
+                raise Damaged("the store holds a log and no keyring: all versions of it are missing")
             raise NotFound("there is no repository in this store")
         wrapping, keyring_secret = _unwrapped(newest, secret)
         keyring = cls(store, keyring_secret, newest.unlocked(keyring_secret), newest.digest, wrapping.id)
@@ -112,6 +116,11 @@ class Keyring:
     def repository_id(self) -> bytes:
         """16 random bytes, which everything stored is bound to."""
         return self._contents.repository_id
+
+    @property
+    def version(self) -> tuple[int, bytes]:
+        """Number and digest of the version that counts, as far as is known."""
+        return self._contents.number, self._digest
 
     @property
     def chunk_size(self) -> int:
@@ -248,13 +257,22 @@ class Keyring:
         """Take over what others have changed.
 
         Raises:
-            Damaged: their versions do not follow on ours.
+            Damaged: their versions do not follow on ours, or ours is not there any more.
             Unavailable: the store has deleted what we know and does not list yet what came after it.
         """
         with self._lock:
             self._climb()
-            while not _there(self._store, self._contents.first):
+            while not self._stands():
                 self._catch_up()
+
+    def _stands(self) -> bool:
+        """Tell whether the chain we know is there, from its first version to its last."""
+        if not _there(self._store, self._contents.first):
+            return False
+        last = _read(self._store, self._contents.number)
+        if last is not None and last.digest != self._digest:
+            raise Damaged(f"{last.name} is not what was seen here before: the keyring is forked")
+        return last is not None
 
     def _climb(self) -> None:
         while (found := _read(self._store, self._contents.number + 1)) is not None:
@@ -273,6 +291,8 @@ class Keyring:
         if found is None:
             if _there(self._store, known.number):
                 raise Damaged(f"{_name(known.first)} is missing, {_name(known.number)} exists")
+            if known.first < known.number and _there(self._store, known.first):  # so no number above it was freed
+                raise Damaged(f"{_name(known.number)} is missing, though it was there before")
             raise Unavailable(f"{_name(known.number)} is gone, and the store lists no later version")
         contents = found.unlocked(self._secret)
         if contents.repository_id != self.repository_id or contents.first <= known.number:
@@ -286,6 +306,8 @@ class Keyring:
     def _change(self, change: _Change) -> None:
         """Store the next version; what another has put there first is taken over, and *change* done again on it."""
         self.refresh()
+        if change(self._contents) != self._contents:
+            require_newest(self._store, self)
         while (wanted := change(self._contents)) != self._contents:
             number = self._contents.number + 1
             sealed = _encode(replace(wanted, number=number, previous=self._digest), self._secret)

@@ -19,6 +19,7 @@ from restead.repository.index import Index
 from restead.repository.inspection import Inspected, Inspection
 from restead.repository.journal import Journal
 from restead.repository.keyring import Keyring, Secret
+from restead.repository.keyring_guard import Seen
 from restead.repository.log import End, Log, ManifestEntry, Open, SessionState, State, deletes
 from restead.repository.lost import LostThings
 from restead.repository.manifest import Manifest
@@ -51,6 +52,9 @@ class Repository:
             store, keyring.live_control, keyring.repository_id, cache / f"{keyring.repository_id.hex()}.digest",
             ahead=self._window.ahead,
         )  # fmt: skip
+        self._seen = Seen(cache / f"{keyring.repository_id.hex()}.keyring", keyring)
+        self._seen.require()
+        self._seen.keep()
         self.service_copies = ServiceCopies(store, keyring.control, keyring.repository_id)
 
     @staticmethod
@@ -99,6 +103,7 @@ class Repository:
         """
         self.keyring.refresh()  # others may have rotated keys, or erased the project
         self.keyring.project(project)  # first: a new project's keys are durable before anything refers to it
+        self._seen.keep()
         room = self._room(project)
         number = self.log.append(Open(label, project, list(reads)), valid=lambda state: _require(state, project, reads))
         session: Session | None = None

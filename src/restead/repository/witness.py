@@ -66,7 +66,7 @@ class Witness:
             content = json.loads(text)
             repository, number, digest = content["repository"], int(content["number"]), bytes.fromhex(content["digest"])
         except (ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"{self._path} holds no digest of a log", detail=repr(error)) from error
+            raise Damaged(f"{self._path} holds no digest of what was seen", detail=repr(error)) from error
         if repository != self._repository:
             raise Damaged(f"{self._path} belongs to repository {repository}, this is {self._repository}")
         return number, digest
