@@ -47,6 +47,7 @@ class House:
     def __init__(
         self, folder: Path, *, chunk_size: int = 4096, rules: Rules | None = None, cloud: MemoryCloud | None = None,
         database: str | None = None,
+        progress_every: timedelta = timedelta(minutes=5),
     ) -> None:
         self.folder = folder
         self.database = database or f"sqlite:///{folder}/records.db"
@@ -58,6 +59,7 @@ class House:
         self.server_definitions: list[dict[str, object]] = []  # what a driver would keep
         self.untouched: dict[str, object] = {}  # a dump, for tests that something has not changed
         self._rules = rules
+        self._progress_every = progress_every
         Repository.create(self.store, SECRET, chunk_size=chunk_size)
         self.power = Power()
         self.open()
@@ -75,7 +77,8 @@ class House:
         )  # fmt: skip
         self.engine = Engine(
             self.records,
-            stories(self.records, self.repository, self.cloud, self.cloud, grace=timedelta(seconds=1)),
+            stories(self.records, self.repository, self.cloud, self.cloud, grace=timedelta(seconds=1),
+                    progress_every=self._progress_every),
             workers=2,
             pauses=(0.01, 0.02),
         )
