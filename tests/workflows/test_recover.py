@@ -12,14 +12,17 @@ from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
 from tests.lab import rows
 
-from restead.domain.backup import Tag
+from restead.domain.backup import ProtectedServer, Tag
 from restead.domain.caller import Role
 from restead.domain.errors import Damaged, Unavailable
+from restead.domain.listing import Window
+from restead.domain.policy import Keep, OperationChange, PolicyChange, Selection
 from restead.domain.states import RestoreState
 from restead.domain.stock import Settlement, Succession
-from restead.records import remembered, utc_now
+from restead.records import quotas, remembered, utc_now
 from restead.repository import ServiceCopy, scrub
 from restead.repository.service_copy import KEPT
+from restead.service.policies import PolicyRunRequest
 from restead.workflows.adopt import Adoption
 from restead.workflows.service_copy import Successor, newest_copy
 
@@ -258,7 +261,7 @@ def test_what_a_newer_release_has_added_is_passed_over(house: House) -> None:
     assert found is not None
     kept = found.copy.parts["backups"][0]
     for number, changed in ((2, {**kept, "mood": "good"}), (3, {**kept, "volumes": 7}), (4, {"id": 1})):
-        parts = {**found.copy.parts, "backups": [changed], "policies": [{"id": "p"}]}
+        parts = {**found.copy.parts, "backups": [changed], "moods": [{"id": "p"}]}
         assert house.repository.service_copies.put(replace(found.copy, parts=parts), number)
         _lose_everything(house)
         assert _recover(house)[1] == [Settlement.ADOPTED]
@@ -306,3 +309,41 @@ def test_caches_can_go_while_backups_and_restores_run(house: House, tmp_path: Pa
     finally:
         stop.set()
         thread.join()
+
+
+def test_policies_quotas_and_tags_come_back_and_schedules_go_on_from_then(house: House) -> None:
+    """Whole, with ids, so that clients go on; what a deleted policy was does not come back, and nothing is run late."""
+    server = house.server()
+    operation = OperationChange(pattern="RRULE:FREQ=DAILY;BYHOUR=2;BYMINUTE=30", keep=Keep(max_backups=3))
+    listed = (ProtectedServer(server.id, server.name),)
+    wanted = PolicyChange(
+        name="nightly", servers=listed, selection=Selection(tags=(Tag("a", "b"),)), operation=operation,
+        tags=(Tag("tier", "web"),), parameters={"common": {"x": [1]}},
+    )  # fmt: skip
+    policy = house.service.policies.create(house.caller, PROJECT, wanted)
+    gone = house.service.policies.create(house.caller, PROJECT, replace(wanted, name="gone", servers=()))
+    house.service.policies.run(house.caller, PROJECT, PolicyRunRequest(policy.id))
+    house.drain()
+    made = house.all_backups()
+    house.copies.keep()
+    house.service.policies.delete(house.caller, PROJECT, gone.id)
+    with house.records.begin() as tx:
+        quotas.set_limits(tx, PROJECT, 7, None)
+    house.copies.keep()
+    assert house.repository.service_copies.numbers() == [2, 1], "a quota and a deletion are changes"
+
+    _lose_everything(house)
+    before = utc_now()
+    taken, _ = _recover(house)
+    assert taken == Succession(2, 0, (), policies=1)
+    (back,) = house.service.policies.list(house.caller, PROJECT, None, Window()).items
+    assert replace(back, considered_until=policy.considered_until) == policy
+    assert back.considered_until >= before
+    assert [each.quota for each in house.service.quotas.quotas(house.caller, PROJECT)] == [-1, 7]
+    (backup,) = house.all_backups()
+    assert (backup.policy_id, backup.tags) == (policy.id, made[0].tags)
+    with pytest.raises(Exception, match="bound to policy"):
+        house.service.policies.create(house.caller, PROJECT, replace(wanted, name="other"))
+    house.service.policies.delete(house.caller, PROJECT, back.id)
+    assert _recover(house)[0] == Succession(2, 0, ()), "the service that it is knows better"
+    assert house.service.policies.list(house.caller, PROJECT, None, Window()).items == ()

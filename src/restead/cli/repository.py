@@ -86,8 +86,9 @@ def tell_succession(found: Succession | None) -> None:
         return
     for reason in found.damaged:
         say(f"{reason}: an older copy of what the service knew is used")
-    if found.tokens or found.servers:
+    if found.tokens or found.servers or found.policies:
         servers = f", servers {', '.join(found.servers)}" if found.servers else ""
+        servers += f", {found.policies} policies" if found.policies else ""
         say(f"taken over from service/{found.number}: {count_of(found.tokens, 'token')}{servers}")
 
 

@@ -69,3 +69,4 @@ class Succession:
     tokens: int  # that go on working
     servers: Sequence[str]  # names of those that are known again
     damaged: Sequence[str] = ()  # why newer copies could not be read
+    policies: int = 0  # whose schedules go on

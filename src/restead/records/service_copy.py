@@ -5,24 +5,31 @@ are not kept.  Readers ignore what they do not know, so parts and members may be
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from restead.domain.backup import Backup
+from restead.domain.ids import ProjectId, canonical_id
+from restead.domain.policy import Keep, Policy
 from restead.domain.states import BackupState
 from restead.domain.token import Token
+from restead.records import policies as policy_rows
+from restead.records import quotas
 from restead.records.backup_rows import backups_of
 from restead.records.checkpoints import checkpoint_of
 from restead.records.database import Transaction
 from restead.records.encoding import build, known, plain
-from restead.records.tables import backups, checkpoints, throttles, tokens
+from restead.records.policies import policy_of
+from restead.records.tables import backups, checkpoints, policies, throttles, tokens
 
 Json = dict[str, Any]
 
 _KEPT = (BackupState.AVAILABLE, BackupState.RESTORING)
 # What the repository says itself, and what is true for a moment only.
 _NOT_OF_BACKUP = ("server", "state", "updated_at", "progress", "failed_operation", "failure", "held_until")
+_NOT_OF_POLICY = ("considered_until", "retained_at")
 _NOT_OF_VOLUME = ("state", "manifest")
 _AT_ONCE = 500  # backups whose disks are asked for together
 
@@ -35,7 +42,9 @@ def fingerprint(tx: Transaction) -> Json:
         *tx.connection.execute(sa.select(count, newest).select_from(backups)).one(),
         *tx.connection.execute(sa.select(count, made, revoked).select_from(tokens)).one(),
     ]
-    return {"rows": [str(each) for each in found], "throttles": _throttles(tx)}
+    of_policies = sa.select(count, sa.func.max(policies.c.updated_at)).select_from(policies)
+    found += tx.connection.execute(of_policies).one()
+    return {"rows": [str(each) for each in found], "throttles": _throttles(tx), "quotas": _quotas(tx)}
 
 
 def parts(tx: Transaction) -> Json:
@@ -48,6 +57,11 @@ def parts(tx: Transaction) -> Json:
             for row in tx.connection.execute(sa.select(tokens).order_by(tokens.c.id))
         ],
         "throttles": _throttles(tx),
+        "policies": [
+            _without(plain(policy_of(row)), _NOT_OF_POLICY)
+            for row in tx.connection.execute(sa.select(policies).order_by(policies.c.id))
+        ],
+        "quotas": _quotas(tx),
     }
 
 
@@ -66,6 +80,36 @@ def put_back(tx: Transaction, parts: Mapping[str, Any]) -> tuple[int, int]:
     for name, rate in slower.items():
         tx.connection.execute(throttles.insert().values(name=name, bytes_per_second=rate))
     return len(missing), len(slower)
+
+
+def put_back_policies(tx: Transaction, parts: Mapping[str, Any]) -> int:
+    """Insert policies and quotas that no row has; return how many policies.  Repeatable.
+
+    Their schedules go on from now.
+
+    Raises:
+        Damaged: they are not what `parts` returns.
+    """
+    own = quotas.own(tx)
+    for project, (number, capacity) in parts.get("quotas", {}).items():
+        if project not in own:
+            quotas.set_limits(tx, ProjectId(project), number, capacity)
+    there = set(tx.connection.scalars(sa.select(policies.c.id)))
+    missing = [_policy(tx, each) for each in parts.get("policies", ()) if each["id"] not in there]
+    for policy in missing:
+        bound = policy_rows.bound(tx, policy.project_id)
+        free = tuple(server for server in policy.servers if canonical_id(server.id) not in bound)
+        policy_rows.add(tx, replace(policy, servers=free))
+    return len(missing)
+
+
+def _policy(tx: Transaction, kept: Json) -> Policy:
+    keep = known(Keep, kept.get("keep", {}))
+    return build(Policy, {**known(Policy, kept), "keep": keep, "considered_until": plain(tx.now)})
+
+
+def _quotas(tx: Transaction) -> dict[str, list[int | None]]:
+    return {project: list(limits) for project, limits in quotas.own(tx).items()}
 
 
 def _token(kept: Json) -> Json:

@@ -167,7 +167,7 @@ class Successor:
         self._put_servers = put_servers
 
     def take_over(self) -> Succession | None:
-        """Take over tokens, limits and servers; None if there is no copy.  Repeatable.
+        """Take over tokens, limits, policies and servers; None if there is no copy.  Repeatable.
 
         What the records of the same service say already stays as it is, and so do servers then: they are files, and
         were not lost with the records.
@@ -187,5 +187,7 @@ class Successor:
         servers = [] if same else self._put_servers(copy.parts.get("servers", ()))
         with self._records.begin() as tx:
             tokens, _ = service_copy.put_back(tx, copy.parts)
+            policies = 0 if same else service_copy.put_back_policies(tx, copy.parts)  # else one may be deleted since
             remembered.become(tx, copy.service)
-        return Succession(found.number, tokens, tuple(servers), tuple(error.message for error in found.damaged))
+        damaged = tuple(error.message for error in found.damaged)
+        return Succession(found.number, tokens, tuple(servers), damaged, policies)
