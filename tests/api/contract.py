@@ -39,6 +39,10 @@ class Contract:
         response = operation["responses"][str(status)]
         for name in response.get("headers", {}):
             assert name.lower() in headers, f"{method} {path}: {status} without {name}"
+        if "content" not in response:
+            assert body is None
+            assert "content-type" not in headers
+            return
         ((kind, content),) = response["content"].items()
         assert headers["content-type"].partition(";")[0] == kind
         for value in body if kind == "text/event-stream" else [body]:

@@ -56,6 +56,8 @@ class Answer:
     @property
     def body(self) -> Any:
         """The JSON, or the events of a stream."""
+        if not self.content:
+            return None
         return self.events if self.headers.get("content-type", "").startswith("text/event-stream") else self.json
 
     @property

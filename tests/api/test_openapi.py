@@ -30,7 +30,7 @@ def test_every_route_is_in_the_document_under_a_name_of_its_own(shared_front: Fr
     }
     documented = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
     assert documented == served
-    assert len(_operations(document)) == len(documented) == 35
+    assert len(_operations(document)) == len(documented) == 50
 
 
 def test_every_schema_is_one_and_every_reference_leads_somewhere(shared_front: Front) -> None:
@@ -66,7 +66,8 @@ def test_every_operation_has_an_example_and_the_examples_fit(shared_front: Front
             shared_front.contract.validate({"$ref": "#/components/schemas/ErrorBody"}, examples)
             continue
         operation = operations[name]
-        (answer,) = operation["responses"]["300" if name == "listVersions" else "200"]["content"].values()
+        good = next((found for status, found in operation["responses"].items() if status[0] in "23"), {})
+        (answer,) = good.get("content", {"": None}).values()
         asked = operation.get("requestBody", {}).get("content", {}).get("application/json")
         for kind, content in (("request", asked), ("response", answer)):
             assert (content is None) == (kind not in examples), f"{name}: no example of a {kind}"

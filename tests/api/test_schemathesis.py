@@ -17,7 +17,8 @@ _EXAMPLES = 15  # generated requests for each operation, besides those that cove
 _BEYOND_SCHEMAS = ("marker: ", "volumes: ", "protect.tags: key ", "exclude_volumes", "not supported yet",
                    "hold.until: ", "trigger.properties.pattern: ", "operation_definition.timezone: ",
                    "policy.resources: ", "policy.tags: ", "policy.selection", "scheduled_operations[0].id: ",
-                   "resources: ")  # fmt: skip
+                   "resources: ", "tags: key ", "tags: list should have at most 10 ", "tags_any: key ",
+                   "matches: ", "tags[")  # fmt: skip
 
 
 def _times() -> st.SearchStrategy[str]:
@@ -46,6 +47,7 @@ CONFIG = SchemathesisConfig.from_dict(
     }
 )
 schema = schemathesis.openapi.from_asgi("/openapi.json", create_api(None, None), config=CONFIG)  # type: ignore[arg-type]
+schema = schema.exclude(path_regex="/replicate$")  # they never succeed, which is a check of its own
 
 
 @schema.parametrize()

@@ -1,7 +1,7 @@
 """Who would be missed: told before it is too late, and not told without need."""
 
+from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.workflows.town import DAY, HOUR, MIDNIGHT, NIGHTLY, P, Town
@@ -12,10 +12,11 @@ from restead.domain.policy import OperationChange, PolicyChange, Selection
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Town:
-    town = Town(tmp_path)
+def town(database: str) -> Iterator[Town]:
+    town = Town(database)
     town.now = MIDNIGHT + 3 * HOUR - DAY
-    return town
+    yield town
+    town.close()
 
 
 def _told(town: Town) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Retention at work: after every scheduled backup and once a day, by ordinary deletions."""
 
+from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -22,8 +22,10 @@ from restead.workflows import PolicyRetention
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Town:
-    return Town(tmp_path)
+def town(database: str) -> Iterator[Town]:
+    town = Town(database)
+    yield town
+    town.close()
 
 
 def _nights(town: Town, count: int, failure: Failure | None = None) -> None:

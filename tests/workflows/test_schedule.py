@@ -1,9 +1,9 @@
 """Schedules: each time once, whatever the clock, the service and its neighbours do.  The clock is a test's own."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.workflows.town import DAY, HOUR, MIDNIGHT, NIGHTLY, P, Town
@@ -18,8 +18,10 @@ from restead.workflows import Scheduler
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Town:
-    return Town(tmp_path)
+def town(database: str) -> Iterator[Town]:
+    town = Town(database)
+    yield town
+    town.close()
 
 
 def test_what_comes_due_is_begun_once_and_carries_what_the_contract_says(town: Town) -> None:
@@ -59,9 +61,8 @@ def test_a_service_that_was_away_runs_once_for_all_it_missed_and_says_so(town: T
     assert town.times() == ["06 02:30", "07 02:30"]
 
 
-def test_one_time_never_runs_twice_with_two_services_on_one_database(tmp_path: Path) -> None:
+def test_one_time_never_runs_twice_with_two_services_on_one_database(town: Town) -> None:
     """Both look at the same moment, again and again; what one begins the other leaves."""
-    town = Town(tmp_path)
     for number in range(4):
         town.policy(town.server(f"web-{number}"), name=f"p{number}")
     others = [Scheduler(town.records, town.cloud, town.submitted.append) for _ in range(3)]
@@ -70,22 +71,21 @@ def test_one_time_never_runs_twice_with_two_services_on_one_database(tmp_path: P
         together = threading.Barrier(4)
 
         def look(scheduler: Scheduler, together: threading.Barrier = together) -> None:
-            together.wait(30)
+            together.wait(120)
             scheduler(lambda: None)
 
         threads = [threading.Thread(target=look, args=(each,)) for each in (town.scheduler, *others)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(120)
         assert len(town.times()) == 4 * (day + 1)
         town.finish()
     assert town.log() == []
 
 
-def test_the_rows_alone_see_to_it(tmp_path: Path) -> None:
+def test_the_rows_alone_see_to_it(town: Town) -> None:
     """A service that works with an old look at the policy begins nothing: the time is dealt with."""
-    town = Town(tmp_path)
     policy = town.policy(town.server())
     town.look(MIDNIGHT + 3 * HOUR)
     town.finish()
@@ -175,8 +175,8 @@ def test_another_schedule_begins_when_it_is_set(town: Town) -> None:
     assert town.times() == ["03 01:00"]
 
 
-def test_starts_are_spread_and_each_stays_where_it_is(tmp_path: Path) -> None:
-    town = Town(tmp_path, jitter=timedelta(minutes=20))
+def test_starts_are_spread_and_each_stays_where_it_is(database: str) -> None:
+    town = Town(database, jitter=timedelta(minutes=20))
     for number in range(12):
         town.policy(town.server(f"web-{number}"), name=f"p{number}")
     begun = {}
@@ -188,6 +188,7 @@ def test_starts_are_spread_and_each_stays_where_it_is(tmp_path: Path) -> None:
     assert len(set(begun.values())) > 4, "not all at once"
     assert max(begun.values()) <= 20
     assert town.times() == ["02 02:30"] * 12, "it is that time's run all the same"
+    town.close()
 
 
 def test_what_has_not_begun_when_its_window_ends_waits_for_the_next_time(town: Town) -> None:
@@ -255,8 +256,8 @@ def test_a_cloud_that_is_away_is_asked_again_until_it_answers(town: Town) -> Non
     assert town.log() == []
 
 
-def test_no_server_and_no_room_are_told_and_hold_up_nothing(tmp_path: Path) -> None:
-    town = Town(tmp_path, quotas=QuotaLimits(backups=1))
+def test_no_server_and_no_room_are_told_and_hold_up_nothing(database: str) -> None:
+    town = Town(database, quotas=QuotaLimits(backups=1))
     town.policy(name="empty")
     town.look(MIDNIGHT + 3 * HOUR)
     town.policy(town.server())
@@ -266,6 +267,7 @@ def test_no_server_and_no_room_are_told_and_hold_up_nothing(tmp_path: Path) -> N
     assert town.times() == ["03 02:30"]
     codes = [each.failure.code.value for each in town.log() if each.failure]
     assert sorted(codes) == ["CSBS.6032", "CSBS.6032", "CSBS.6032", "CSBS.9006"]
+    town.close()
 
 
 def test_a_policy_of_the_whole_project_takes_new_servers(town: Town) -> None:
@@ -279,17 +281,18 @@ def test_a_policy_of_the_whole_project_takes_new_servers(town: Town) -> None:
     assert town.times() == ["02 02:30", "03 02:30", "03 02:30"]
 
 
-def test_schedules_survive_a_restart(tmp_path: Path) -> None:
-    town = Town(tmp_path)
+def test_schedules_survive_a_restart(database: str) -> None:
+    town = Town(database)
     town.policy(town.server())
     town.look(MIDNIGHT + 3 * HOUR)
     town.finish()
     town.records.close()
-    again = Town(tmp_path)
+    again = Town(database)
     again.scheduler = Scheduler(again.records, town.cloud, again.submitted.append)
     again.look(MIDNIGHT + 3 * HOUR)
     again.look(MIDNIGHT + DAY + 3 * HOUR)
     assert again.times() == ["02 02:30", "03 02:30"]
+    again.close()
 
 
 @pytest.mark.parametrize(("limits", "together"), [(RunLimits(), 4), (RunLimits(host=1), 2), (RunLimits(driver=3), 3)])

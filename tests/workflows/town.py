@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from tests.fakes.cloud import MemoryCloud
 
@@ -27,16 +26,18 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 class Town:
     """Records, a cloud and a scheduler under a clock that stands still unless a test moves it."""
 
-    def __init__(self, folder: Path, **scheduler: object) -> None:
+    def __init__(self, database: str, **scheduler: object) -> None:
         self.now = MIDNIGHT
-        self.records = Records.open(f"sqlite:///{folder}/records.db", clock=lambda: self.now)
-        self.records.migrate()
+        self.records = Records.open(database, clock=lambda: self.now)
         self.cloud = MemoryCloud()
         self.submitted: list[RunId] = []
         self.service = Service(self.records, self.cloud, self.submitted.append)
         self.caller = Caller("u", P, frozenset({Role.MEMBER}))
         self.retention = PolicyRetention(self.records, self.submitted.append, timedelta(days=90))
         self.scheduler = Scheduler(self.records, self.cloud, self.submitted.append, **scheduler)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.records.close()
 
     def server(self, name: str = "web-1") -> Server:
         return self.cloud.add(P, [4096], name)

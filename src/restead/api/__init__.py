@@ -13,6 +13,7 @@ from restead.api import (
     pages,
     policies,
     quotas,
+    replication,
     reports,
     restore_actions,
     restore_events,
@@ -20,6 +21,7 @@ from restead.api import (
     server_actions,
     servers,
     status,
+    tags,
     versions,
 )
 from restead.api.auth import Door
@@ -64,7 +66,7 @@ def create_api(
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        server_actions, status, operations, policies, reports, pages,
+        server_actions, status, operations, policies, reports, tags, replication, pages,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)

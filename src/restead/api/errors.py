@@ -99,6 +99,9 @@ async def _answer_edge(request: Request, error: Exception) -> Response:
     if status == 413:
         assert isinstance(error, HTTPException)
         return _answer(413, Code.BODY_TOO_LARGE, error.detail)
+    if status == 500:  # a published function that is not supported
+        assert isinstance(error, HTTPException)
+        return _answer(500, Code.UNAVAILABLE, error.detail)
     return _answer(400, Code.WRONG_PARAMETER, "the request is not valid")
 
 

@@ -75,26 +75,29 @@ def documented(
     operation_id: str,
     summary: str,
     *,
-    answers: type,
+    answers: type | None = None,
     asks: type | None = None,
     streams: bool = False,
     codes: Iterable[Code] = (),
     parameters: Sequence[Part] = (),
     status: int = 200,
     public: bool = False,
+    unsupported: bool = False,
 ) -> dict[str, Any]:
     """Return the arguments of a route's decorator that say what it does.
 
-    *answers*: the typed dictionary of its success; *asks*: the shape of its body; *streams*: its success
-    is many of them, one after the other, as server-sent events; *codes*: those it can fail with besides the ones
-    every call can; *public*: needs no token.
+    *answers*: the typed dictionary of its success, None if that has no body; *asks*: the shape of its body;
+    *streams*: its success is many of them, one after the other, as server-sent events; *codes*: those it can fail
+    with besides the ones every call can; *public*: needs no token; *unsupported*: never succeeds.
     """
     extra: Part = {"responses": _failures(set(codes) | set(() if public else _EVERYWHERE))}
-    extra["responses"][str(status)] = {
-        "description": "As asked.",
-        "headers": _REQUEST_ID,
-        "content": {_EVENTS if streams else "application/json": {"schema": _schema(answers, "serialization")}},
-    }
+    if unsupported:
+        extra["responses"]["500"]["description"] += f"\n\n`{Code.UNAVAILABLE.value}`: this function is not supported."
+    else:
+        extra["responses"][str(status)] = {"description": "As asked.", "headers": _REQUEST_ID}
+    if answers is not None:
+        kind = _EVENTS if streams else "application/json"
+        extra["responses"][str(status)]["content"] = {kind: {"schema": _schema(answers, "serialization")}}
     if asks is not None:
         content = {"application/json": {"schema": _schema(asks, "validation")}}
         extra["requestBody"] = {"required": True, "content": content}
@@ -105,7 +108,7 @@ def documented(
         "summary": summary,
         "response_class": Response if streams else Json,
         "response_model": None,
-        "status_code": status,
+        "status_code": 500 if unsupported else status,
         "openapi_extra": extra,
     }
 
@@ -211,8 +214,8 @@ def document(app: FastAPI) -> Part:
 
 def _gather(operation: Part, examples: Part, schemas: Part) -> None:
     """Move an operation's definitions into *schemas* and put its examples where they belong."""
-    answer = next(answer for status, answer in operation["responses"].items() if status in ("200", "300"))
-    for name, holder in (("request", operation.get("requestBody")), ("response", answer)):
+    good = [answer for status, answer in operation["responses"].items() if status in ("200", "300")]
+    for name, holder in (("request", operation.get("requestBody")), *(("response", answer) for answer in good)):
         if holder is None:
             continue
         (content,) = holder["content"].values()

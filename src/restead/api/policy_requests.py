@@ -15,7 +15,7 @@ from restead.domain.policy import Keep, OperationChange, PolicyChange, Selection
 from restead.domain.schedule import LONGEST_PATTERN
 from restead.service.policies import PolicyRunRequest
 
-_INTEGER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
+_INTEGER = re.compile(r"-?[0-9]{1,16}", re.ASCII)
 _NAMED = r"^[A-Za-z0-9_-]{1,255}$"
 _TIMEZONE = r"^UTC[+-](0[0-9]|1[0-4]):[0-5][0-9]$"
 
@@ -27,16 +27,16 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _between(least: int, largest: int) -> Any:
+def between(least: int, largest: int) -> Any:
     """Return what makes an integer of a number or of text that is one."""
-    return (Field(ge=least, le=largest), BeforeValidator(_number), WithJsonSchema({"anyOf": [
-        {"type": "integer", "minimum": least, "maximum": largest}, {"type": "string", "enum": [str(least), "7"]},
-    ]}))  # fmt: skip
+    number = {"type": "integer", "minimum": least, "maximum": largest}
+    text = {"type": "string", "enum": sorted({str(least), "7"})}  # of the texts that are one, two
+    return (Field(ge=least, le=largest), BeforeValidator(_number), WithJsonSchema({"anyOf": [number, text]}))
 
 
-Count = Annotated[int, *_between(-1, 99_999)]
-Calendar = Annotated[int, *_between(0, 100)]
-Minutes = Annotated[int, *_between(0, 1440)]
+Count = Annotated[int, *between(-1, 99_999)]
+Calendar = Annotated[int, *between(0, 100)]
+Minutes = Annotated[int, *between(0, 1440)]
 Description = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^<>\x00]*$")]
 Name = Annotated[str, StringConstraints(pattern=_NAMED)]
 

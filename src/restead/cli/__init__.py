@@ -31,6 +31,7 @@ from restead.cli.serve import serve
 from restead.cli.server_recreate import recreate  # noqa: F401 - adds itself to the group
 from restead.cli.servers import servers
 from restead.cli.status import status
+from restead.cli.tags import tag_backup  # noqa: F401 - adds itself to the groups
 from restead.cli.tokens import tokens
 from restead.cli.wiring import EXIT_CODES, Commands
 

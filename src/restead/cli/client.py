@@ -113,7 +113,7 @@ class Client:
             response = self._http.request(method, path, **more)
         if not response.is_success:
             raise self._refusal(response)
-        return self._object(response)
+        return self._object(response) if response.content else {}
 
     def _refusal(self, response: "httpx2.Response") -> ResteadError:
         body = self._object(response)

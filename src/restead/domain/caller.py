@@ -35,6 +35,9 @@ class Action(StrEnum):
     POLICIES_GET = "csbs:policies:get"
     POLICIES_UPDATE = "csbs:policies:update"
     POLICIES_DELETE = "csbs:policies:delete"
+    TAGS_SET = "csbs:tags:set"
+    TAGS_DELETE = "csbs:tags:delete"
+    TAGS_LIST = "csbs:tags:list"
     QUOTAS_GET = "csbs:quotas:get"
     TASKS_LIST = "csbs:tasks:list"
     TASKS_GET = "csbs:tasks:get"
@@ -48,7 +51,7 @@ OTHER_PROJECTS = "other_projects"
 
 _READING = frozenset({Action.BACKUPS_LIST, Action.BACKUPS_GET, Action.RESTORES_LIST, Action.RESTORES_GET,
                       Action.QUOTAS_GET, Action.SERVERS_LIST, Action.TASKS_LIST, Action.TASKS_GET,
-                      Action.POLICIES_LIST, Action.POLICIES_GET})  # fmt: skip
+                      Action.POLICIES_LIST, Action.POLICIES_GET, Action.TAGS_LIST})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

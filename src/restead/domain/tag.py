@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from restead.domain.errors import Code, InvalidRequest
 
@@ -30,3 +31,29 @@ def without_tags(there: Sequence[Tag], unwanted: Sequence[tuple[str, str | None]
     """Return the tags without those of (key, value); a value of None means any."""
     return tuple(tag for tag in there if not any(tag.key == key and value in (None, tag.value)
                                                  for key, value in unwanted))  # fmt: skip
+
+
+class TagKind(StrEnum):
+    """What can be tagged, as paths name it (CSBS, section 11)."""
+
+    BACKUP = "csbs_backup"
+    POLICY = "csbs_backup_policy"
+
+
+@dataclass(frozen=True, slots=True)
+class TagWanted:
+    """A key, and values any of which will do; none: any value.  One that begins with `*`: what contains the rest."""
+
+    key: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TagSearch:
+    """Conditions joined by AND; an empty one says nothing."""
+
+    tags: tuple[TagWanted, ...] = ()  # has all of these
+    tags_any: tuple[TagWanted, ...] = ()  # has at least one
+    not_tags: tuple[TagWanted, ...] = ()  # does not have all
+    not_tags_any: tuple[TagWanted, ...] = ()  # has none
+    name: str | None = None  # part of the name; "" matches only an empty one

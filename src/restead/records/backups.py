@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,9 +12,11 @@ from restead.domain.errors import Code, NotFound
 from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, VolumeId, canonical_id
 from restead.domain.listing import BackupFilter, Page, Window
 from restead.domain.states import BACKUP, BackupState, Event, after
-from restead.records import checkpoints, listing
+from restead.domain.tag import Tag, TagKind, TagSearch
+from restead.records import checkpoints, listing, tags
 from restead.records.backup_rows import backup_row, backups_of, volume_row
 from restead.records.database import Transaction
+from restead.records.encoding import plain
 from restead.records.tables import backups, volume_backups
 from restead.records.tables import checkpoints as checkpoint_table
 
@@ -32,7 +35,31 @@ def add(tx: Transaction, backup: Backup) -> None:
     tx.connection.execute(backups.insert().values(**backup_row(backup)))
     for ordinal, volume in enumerate(backup.volumes):
         tx.connection.execute(volume_backups.insert().values(**volume_row(backup.id, ordinal, volume)))
+    tags.index(tx, TagKind.BACKUP, backup.project_id, backup.id, backup.tags)
     checkpoints.settle(tx, backup.checkpoint_id)
+
+
+def set_tags(tx: Transaction, backup: Backup, wanted: tuple[Tag, ...]) -> None:
+    """Let these be the backup's tags."""
+    row = backups.update().where(backups.c.id == backup.id)
+    tx.connection.execute(row.values(tags=plain(wanted), updated_at=tx.now))
+    tags.index(tx, TagKind.BACKUP, backup.project_id, backup.id, wanted)
+
+
+def tagged(tx: Transaction, project_id: ProjectId, wanted: TagSearch, limit: int, offset: int) -> tuple[Backup, ...]:
+    """Return a page of the backups that *wanted* finds, newest first."""
+    query = _tagged(sa.select(backups), project_id, wanted).order_by(backups.c.created_at.desc(), backups.c.id.desc())
+    return backups_of(tx, list(tx.connection.execute(query.limit(limit).offset(offset))))
+
+
+def count_tagged(tx: Transaction, project_id: ProjectId, wanted: TagSearch) -> int:
+    query = _tagged(sa.select(sa.func.count()).select_from(backups), project_id, wanted)
+    return int(tx.connection.scalar(query) or 0)
+
+
+def _tagged(query: sa.Select[Any], project_id: ProjectId, wanted: TagSearch) -> sa.Select[Any]:
+    there = sa.and_(backups.c.project_id == project_id, backups.c.state != BackupState.DELETED)
+    return query.where(there, *tags.conditions(TagKind.BACKUP, backups.c.id, backups.c.name, wanted))
 
 
 def backup(tx: Transaction, project_id: ProjectId, id: BackupId) -> Backup:
@@ -156,6 +183,8 @@ def move(
     for ordinal, volume in enumerate(moved.volumes):
         values = volume_row(moved.id, ordinal, volume)
         tx.connection.execute(volume_backups.update().where(volume_backups.c.id == volume.id).values(**values))
+    if moved.state is BackupState.DELETED:
+        tags.index(tx, TagKind.BACKUP, moved.project_id, moved.id, ())
     checkpoints.settle(tx, moved.checkpoint_id)
     return moved
 

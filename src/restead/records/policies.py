@@ -11,8 +11,8 @@ from restead.domain.ids import ProjectId, canonical_id
 from restead.domain.listing import Page, Window
 from restead.domain.policy import Keep, Policy, Selection
 from restead.domain.states import BackupState
-from restead.domain.tag import Tag
-from restead.records import listing
+from restead.domain.tag import Tag, TagKind, TagSearch
+from restead.records import listing, tags
 from restead.records.checkpoints import checkpoint_of
 from restead.records.database import Transaction
 from restead.records.encoding import build, known, plain
@@ -28,6 +28,7 @@ _SAME_COLUMNS = (
 
 def add(tx: Transaction, policy: Policy) -> None:
     tx.connection.execute(policies.insert().values(**_row(policy)))
+    tags.index(tx, TagKind.POLICY, policy.project_id, policy.id, policy.tags)
     _bind(tx, policy)
 
 
@@ -35,6 +36,7 @@ def update(tx: Transaction, policy: Policy) -> None:
     """Let the row be what the policy is now."""
     tx.connection.execute(policies.update().where(policies.c.id == policy.id).values(**_row(policy)))
     tx.connection.execute(policy_servers.delete().where(policy_servers.c.policy_id == policy.id))
+    tags.index(tx, TagKind.POLICY, policy.project_id, policy.id, policy.tags)
     _bind(tx, policy)
 
 
@@ -42,6 +44,7 @@ def delete(tx: Transaction, policy: Policy) -> None:
     """Take the policy away; its backups stay."""
     for table in (policy_servers, due_times):
         tx.connection.execute(table.delete().where(table.c.policy_id == policy.id))
+    tags.index(tx, TagKind.POLICY, policy.project_id, policy.id, ())
     tx.connection.execute(policies.delete().where(policies.c.id == policy.id))
 
 
@@ -97,6 +100,23 @@ def to_retain(tx: Transaction, before: datetime) -> list[Policy]:
 def forget_times_before(tx: Transaction, moment: datetime) -> None:
     """Forget that times before that were dealt with."""
     tx.connection.execute(due_times.delete().where(due_times.c.due_at < moment))
+
+
+def tagged(tx: Transaction, project_id: ProjectId, wanted: TagSearch, limit: int, offset: int) -> tuple[Policy, ...]:
+    """Return a page of the policies that *wanted* finds, newest first."""
+    query = _tagged(sa.select(policies), project_id, wanted)
+    query = query.order_by(policies.c.created_at.desc(), policies.c.id.desc()).limit(limit).offset(offset)
+    return tuple(map(policy_of, tx.connection.execute(query)))
+
+
+def count_tagged(tx: Transaction, project_id: ProjectId, wanted: TagSearch) -> int:
+    query = _tagged(sa.select(sa.func.count()).select_from(policies), project_id, wanted)
+    return int(tx.connection.scalar(query) or 0)
+
+
+def _tagged(query: sa.Select[Any], project_id: ProjectId, wanted: TagSearch) -> sa.Select[Any]:
+    found = tags.conditions(TagKind.POLICY, policies.c.id, policies.c.name, wanted)
+    return query.where(policies.c.project_id == project_id, *found)
 
 
 def count(tx: Transaction, project_id: ProjectId) -> int:

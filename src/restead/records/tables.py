@@ -210,6 +210,16 @@ project_quotas = sa.Table(
     _bytes("backups", null=True), _bytes("capacity", null=True),
 )  # fmt: skip
 
+tags = sa.Table(
+    "tags", metadata,
+    # What stands in the rows of backups and policies once more, to be found by.
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject_id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    _text("project_id"), _text("value"),
+    sa.Index(None, "project_id", "kind", "key", "value"),
+)  # fmt: skip
+
 due_times = sa.Table(
     "due_times", metadata,
     # One time of a schedule is dealt with once, by whichever service is first.

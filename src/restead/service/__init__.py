@@ -22,6 +22,7 @@ from restead.service.quotas import Quotas
 from restead.service.reports import Reports
 from restead.service.restores import Restores
 from restead.service.servers import Servers
+from restead.service.tags import Tags
 from restead.service.verifications import Verifications
 
 __all__ = ["Rules", "Service", "Target"]
@@ -59,5 +60,6 @@ class Service:
         self.servers = Servers(doors)
         self.policies = Policies(doors)
         self.reports = Reports(doors)
+        self.tags = Tags(doors)
         self.operations = Operations(doors)
         self.verifications = Verifications(doors)
