@@ -4,11 +4,12 @@ from datetime import timedelta
 
 from tests.house import PROJECT, House
 
+from restead.domain.audit import Phase
 from restead.domain.listing import Window
 from restead.domain.operation import Operation, OperationFilter
 from restead.domain.run import RunKind
 from restead.domain.states import OperationState, RestoreState
-from restead.records import runs
+from restead.records import audit, runs
 
 
 def _log(house: House) -> list[Operation]:
@@ -31,6 +32,23 @@ def test_what_ran_is_in_the_log(house: House) -> None:
     )
     assert {each.state for each in found} == {OperationState.SUCCESS}
     assert all(each.ended_at and each.started_at and each.server_name == "web-1" for each in found)
+
+
+def test_the_audit_trail_tells_what_came_of_each(house: House) -> None:
+    server = house.server()
+    good = house.protect(server)
+    bad = house.protect(server, wait=False)
+    with house.records.begin() as tx:
+        assert runs.claim(tx, "dead", timedelta(seconds=60)) is not None
+    house.cloud.remove(server.id)
+    house.engine.take_up()
+    house.drain()
+    ended = [each.said for each in audit.entries(house.records)]
+    assert [(said.phase, said.action, said.subject) for said in ended] == [
+        (Phase.ENDED, "backup", good.id), (Phase.ENDED, "backup", bad.id),
+    ]  # fmt: skip
+    assert ended[0].outcome == "done"
+    assert ended[1].outcome.startswith("failed: ")
 
 
 def test_what_failed_says_why_and_what_was_taken_up_again_began_once(house: House) -> None:

@@ -29,6 +29,7 @@ from restead.api.edge import Edge
 from restead.api.errors import LastResort, add_handlers
 from restead.api.guessing import Guesses
 from restead.api.openapi import document
+from restead.api.trail import Trail
 from restead.ports import Identity
 from restead.service import Service
 
@@ -71,6 +72,7 @@ def create_api(
         app.include_router(noun.router)
     add_handlers(app)
     app.add_middleware(LastResort)
+    app.add_middleware(Trail)
     app.add_middleware(Edge)  # the last one added is the outermost
 
     def openapi() -> dict[str, object]:

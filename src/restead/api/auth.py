@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from restead.api.body import read_body, refuse_large
 from restead.api.guessing import Guesses
+from restead.api.trail import note_asked
 from restead.domain.caller import Action, Caller
 from restead.domain.errors import Forbidden, InvalidRequest, Unauthenticated
 from restead.domain.ids import ProjectId
@@ -113,6 +114,7 @@ def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]
         if not _PROJECT.fullmatch(project_id):
             raise Forbidden(f"there can be no project {project_id[:64]!r}")
         structlog.contextvars.bind_contextvars(project=project_id)
+        await note_asked(request, door.service, caller, action, project_id)
         caller.require(action, ProjectId(project_id))
         refuse_large(request)
         if "\0" in request.scope["path"]:

@@ -18,6 +18,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from restead.api.answers import ErrorBody, Json
+from restead.api.trail import note_code
 from restead.domain.errors import (
     Code,
     Damaged,
@@ -71,12 +72,14 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_edge)
 
 
-def _answer(status: int, code: Code, message: str, **headers: str) -> Response:
+def _answer(request: Request | None, status: int, code: Code, message: str, **headers: str) -> Response:
+    if request is not None:
+        note_code(request, code.value)
     body = error_body(status, code, printable(message))
     return Json(body, status_code=status, headers=_HEADERS.get(status, {}) | headers)
 
 
-async def _answer_ours(_request: Request, error: Exception) -> Response:
+async def _answer_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ResteadError)
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     structlog.contextvars.bind_contextvars(code=error.code.value)
@@ -84,25 +87,25 @@ async def _answer_ours(_request: Request, error: Exception) -> Response:
         structlog.contextvars.bind_contextvars(reason=printable(error.message))
     if error.detail:
         structlog.contextvars.bind_contextvars(detail=error.detail)
-    return _answer(status, error.code, error.message)
+    return _answer(request, status, error.code, error.message)
 
 
 async def _answer_edge(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 400
     path = request.scope["path"][:200]
     if status == 404:
-        return _answer(404, Code.NO_SUCH_PATH, f"there is nothing at {path}")
+        return _answer(request, 404, Code.NO_SUCH_PATH, f"there is nothing at {path}")
     if status == 405:
         allowed = ", ".join(_allowed(request))
         message = f"{request.method} is not known at {path}, only {allowed}"
-        return _answer(405, Code.METHOD_NOT_ALLOWED, message, Allow=allowed)
+        return _answer(request, 405, Code.METHOD_NOT_ALLOWED, message, Allow=allowed)
     if status == 413:
         assert isinstance(error, HTTPException)
-        return _answer(413, Code.BODY_TOO_LARGE, error.detail)
+        return _answer(request, 413, Code.BODY_TOO_LARGE, error.detail)
     if status == 500:  # a published function that is not supported
         assert isinstance(error, HTTPException)
-        return _answer(500, Code.UNAVAILABLE, error.detail)
-    return _answer(400, Code.WRONG_PARAMETER, "the request is not valid")
+        return _answer(request, 500, Code.UNAVAILABLE, error.detail)
+    return _answer(request, 400, Code.WRONG_PARAMETER, "the request is not valid")
 
 
 def _allowed(request: Request) -> list[str]:
@@ -140,5 +143,5 @@ class LastResort:
                 raise  # half an answer is out: only a broken connection tells the caller so
             log.exception("request ended by a bug")
             request_id = structlog.contextvars.get_contextvars().get("request", "")
-            answer = _answer(500, Code.INTERNAL, f"internal error; the log tells more under {request_id}")
+            answer = _answer(None, 500, Code.INTERNAL, f"internal error; the log tells more under {request_id}")
             await answer(scope, receive, send)

@@ -1,8 +1,10 @@
 """The house as the command line works with it: tokens and servers on a data folder, service or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
+from restead.app.audit import noting
 from restead.app.database import FolderDatabase
 from restead.app.importing import import_images
 from restead.app.keys import FolderKeys
@@ -10,13 +12,14 @@ from restead.app.opening import Opened
 from restead.app.quotas import project_quotas, set_project_quota
 from restead.app.stored import FolderStored
 from restead.cli.doors import NewImport, NewServer, ProjectQuotas
+from restead.domain.audit import AuditEntry
 from restead.domain.backup import Backup
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import ProjectId, ServerId, canonical_id, same_id
 from restead.domain.server import Server
 from restead.domain.token import Token, check_project
 from restead.drivers.images import DiskDefinition, Power, ServerDefinition, disk_from_text
-from restead.records import Tokens, servers
+from restead.records import Tokens, audit, servers
 
 
 class FolderHouse:
@@ -28,6 +31,17 @@ class FolderHouse:
         self.keys = FolderKeys(opened)
         self.stored = FolderStored(opened)
         self.database = FolderDatabase(opened)
+
+    # ------------------------------------------------------------------ audit trail
+
+    def noting(self, action: str, subject: str) -> AbstractContextManager[None]:
+        return noting(self._opened.records, action, subject)
+
+    def audit(self, after: int) -> Iterator[AuditEntry]:
+        return audit.entries(self._opened.records, after)
+
+    def check_audit(self, known: tuple[int, str] | None) -> tuple[int, str]:
+        return audit.check(self._opened.records, known)
 
     # ------------------------------------------------------------------ tokens
 

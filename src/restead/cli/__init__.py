@@ -10,6 +10,7 @@ import typer
 
 from restead import __version__
 from restead.cli import claim  # noqa: F401  adds itself to its group
+from restead.cli.audit import audit
 from restead.cli.backup_export import export  # noqa: F401 - adds itself to the group
 from restead.cli.backups import backups, checkpoints
 from restead.cli.database import database
@@ -53,7 +54,7 @@ def command_line() -> typer.Typer:
     line.callback()(_root)
     verbs: dict[str, Callable[..., None]] = {
         "protect": protect, "restore": restore, "status": status, "serve": serve, "recover": recover,
-        "import": import_,
+        "import": import_, "audit": audit,
     }  # fmt: skip
     for name, verb in verbs.items():
         line.command(name, epilog=EXIT_CODES)(verb)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from restead.domain.audit import AuditEntry
 from restead.domain.backup import Backup
 from restead.domain.collected import Collected
 from restead.domain.copied import Copied
@@ -277,6 +278,22 @@ class ProjectQuotas:
 
 class House(Protocol):
     """An opened data folder, whether or not a service runs on it."""
+
+    def noting(self, action: str, subject: str) -> AbstractContextManager[None]:
+        """Let the audit trail tell that somebody at this machine asked for this, and what came of the block."""
+        ...
+
+    def audit(self, after: int) -> Iterator[AuditEntry]:
+        """Yield the audit trail's entries behind that number, oldest first."""
+        ...
+
+    def check_audit(self, known: tuple[int, str] | None) -> tuple[int, str]:
+        """Follow the audit trail; return number and digest of its end.
+
+        Raises:
+            Damaged: it is not as it was written, or does not hold the *known* entry.
+        """
+        ...
 
     def quotas(self) -> Sequence[ProjectQuotas]:
         """Return what the projects may keep that keep something, or have limits of their own."""

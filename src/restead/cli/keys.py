@@ -9,7 +9,18 @@ import typer
 
 from restead.cli.doors import Keys
 from restead.cli.show import count_of, on_terminal, print_json, size, table, when
-from restead.cli.wiring import Exit, Json, agree, agree_by_name, fail, group, on_folder, say, stderr
+from restead.cli.wiring import (
+    Exit,
+    Json,
+    agree,
+    agree_by_name,
+    fail,
+    group,
+    looking_into_folder,
+    on_folder,
+    say,
+    stderr,
+)
 from restead.domain.key import Key
 
 keys = group("key", "What opens the repository: keys of all kinds, the recovery key; erasing a project.")
@@ -57,7 +68,7 @@ def _asked_for() -> str:
 
 
 @keys.command("list")
-@on_folder
+@looking_into_folder
 def list_(door: Keys, json: Json = False) -> None:
     """List all keys that open the repository, without their secrets."""
     found = door.keys()

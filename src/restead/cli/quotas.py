@@ -6,13 +6,13 @@ import typer
 
 from restead.cli.doors import House
 from restead.cli.show import print_json, table
-from restead.cli.wiring import Json, beginning_folder, group, on_folder, say
+from restead.cli.wiring import Json, beginning_folder, group, looking_into_folder, on_folder, say
 
 quotas = group("quota", "Say how much each project may keep.")
 
 
 @quotas.command("list")
-@on_folder
+@looking_into_folder
 def list_quotas(house: House, json: Json = False) -> None:
     """List what projects may keep and keep: those that keep something or have limits of their own."""
     found = house.quotas()

@@ -8,7 +8,7 @@ import typer
 from restead.cli.doors import Stored
 from restead.cli.show import count_of, print_json, size, table, when
 from restead.cli.verify import damage, scrub, verify
-from restead.cli.wiring import Exit, Json, fail, group, on_folder, say
+from restead.cli.wiring import Exit, Json, fail, group, looking_into_folder, on_folder, say
 from restead.domain.stock import Settled, Settlement, StoredDisk, Succession
 
 repository = group("repository", "See what the repository holds, whether it is whole, and bring it into the lists.")
@@ -25,7 +25,7 @@ _DONE = {
 
 
 @repository.command("list")
-@on_folder
+@looking_into_folder
 def list_(
     stored: Stored,
     project: Annotated[str | None, typer.Option(help="Only of this project.", show_default=False)] = None,
@@ -73,7 +73,7 @@ def adopt(
 
 
 @repository.command("digest")
-@on_folder
+@looking_into_folder
 def digest(stored: Stored) -> None:
     """Print number and digest of the newest entry of the log: kept elsewhere, it shows a repository that is older."""
     number, found = stored.digest()

@@ -8,7 +8,7 @@ import typer
 
 from restead.cli.doors import House, NewServer
 from restead.cli.show import count_of, facts, print_json, size, table
-from restead.cli.wiring import Json, beginning_folder, group, on_folder, say
+from restead.cli.wiring import Json, beginning_folder, group, looking_into_folder, on_folder, say
 from restead.domain.server import Server
 
 servers = group("server", "Name the servers whose disks are image files or block devices; start and stop them.")
@@ -67,7 +67,7 @@ def add(
 
 
 @servers.command("list")
-@on_folder
+@looking_into_folder
 def list_(house: House, project: _OfProject = None, json: Json = False) -> None:
     """List the servers."""
     found = house.servers(project)
@@ -80,7 +80,7 @@ def list_(house: House, project: _OfProject = None, json: Json = False) -> None:
 
 
 @servers.command("show")
-@on_folder
+@looking_into_folder
 def show(house: House, server: _ServerName, project: _OfProject = None, json: Json = False) -> None:
     """Show one server with its disks."""
     found = house.server(server, project)

@@ -6,7 +6,7 @@ import typer
 
 from restead.cli.doors import House
 from restead.cli.show import print_json, table, when
-from restead.cli.wiring import Json, beginning_folder, duration, group, on_folder, say
+from restead.cli.wiring import Json, beginning_folder, duration, group, looking_into_folder, on_folder, say
 from restead.domain.caller import Role
 from restead.domain.token import Token
 
@@ -32,7 +32,7 @@ def create(
 
 
 @tokens.command("list")
-@on_folder
+@looking_into_folder
 def list_(house: House, json: Json = False) -> None:
     """List the tokens: everything about them but the tokens."""
     lines = house.tokens()

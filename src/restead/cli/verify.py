@@ -9,7 +9,17 @@ from restead.cli.doors import Doors, Stored
 from restead.cli.progress import Bar
 from restead.cli.restore_actions import bytes_per_second
 from restead.cli.show import count_of, print_json, size, when
-from restead.cli.wiring import ConfigOption, Exit, Json, doors_of, fail, on_folder, say, settings_of
+from restead.cli.wiring import (
+    ConfigOption,
+    Exit,
+    Json,
+    doors_of,
+    fail,
+    looking_into_folder,
+    on_folder,
+    say,
+    settings_of,
+)
 from restead.domain.verification import DamagedDisk, Depth, Finding, Verification, VerificationState
 
 _MOST_SHOWN = 20  # ranges of one disk; --json has them all
@@ -65,7 +75,7 @@ def scrub(
     say("every object is what its name or its digest says")
 
 
-@on_folder
+@looking_into_folder
 def damage(stored: Stored, json: Json = False) -> None:
     """Show what the last verification found: damaged objects, and the backups, disks and byte ranges that need them."""
     found = stored.verified()

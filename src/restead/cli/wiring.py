@@ -7,8 +7,8 @@ A command is written as a plain function whose first parameter is a `House`, its
 import functools
 import inspect
 import re
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
@@ -153,10 +153,11 @@ def doors_of(ctx: typer.Context) -> Doors:
     return doors
 
 
-def on_folder(command: Callable[..., None], *, make: bool = False) -> Callable[..., None]:
+def on_folder(command: Callable[..., None], *, make: bool = False, noted: bool = True) -> Callable[..., None]:
     """Turn the first parameter, the opened `House` or a part of it, into the options that name the data folder.
 
     *make*: the command may be the first one on a folder.  Others refuse one that is not there: it is mistyped.
+    *noted*: the audit trail tells of it.
     """
     wanted = _first_parameter(command)
     part = _PARTS[wanted]
@@ -164,9 +165,21 @@ def on_folder(command: Callable[..., None], *, make: bool = False) -> Callable[.
     @functools.wraps(command)
     def run(*, ctx: typer.Context, data: Path | None, config: Path | None, **rest: Any) -> None:
         with doors_of(ctx).house(settings_of(config, data=data), make=make) as house:
-            command(part(house), **rest)
+            with house.noting(ctx.command_path, _said(rest)) if noted else nullcontext():
+                command(part(house), **rest)
 
     return _with_options(run, command, wanted, {"data": DataOption, "config": ConfigOption})
+
+
+def looking_into_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """As `on_folder`, for a command that changes nothing and gives no secret away."""
+    return on_folder(command, noted=False)
+
+
+def _said(parameters: Mapping[str, object]) -> str:
+    """Return what somebody has typed, without what was left out.  Secrets are never parameters, only their files."""
+    told = {name: value for name, value in parameters.items() if value not in (None, False, "", [])}
+    return " ".join(f"{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for name, v in told.items())
 
 
 def beginning_folder(command: Callable[..., None]) -> Callable[..., None]:

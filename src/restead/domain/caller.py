@@ -19,6 +19,11 @@ class Role(StrEnum):
 class Action(StrEnum):
     """Permissions as the contract names them (CSBS, section 16)."""
 
+    @property
+    def changes(self) -> bool:
+        """Whether it may change anything."""
+        return not self.value.endswith((":list", ":get"))
+
     BACKUPS_CREATE = "csbs:backups:create"
     BACKUPS_LIST = "csbs:backups:list"
     BACKUPS_GET = "csbs:backups:get"

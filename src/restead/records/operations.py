@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from structlog.contextvars import get_contextvars
 
+from restead.domain.audit import Phase, Said
 from restead.domain.backup import Failure
 from restead.domain.errors import Code, InvalidRequest, NotFound
 from restead.domain.ids import BackupId, ProjectId, RestoreId, RunId, ServerId, canonical_id
@@ -17,7 +18,7 @@ from restead.domain.listing import Page, Window
 from restead.domain.operation import OPEN, Operation, OperationFilter
 from restead.domain.run import RunKind
 from restead.domain.states import OPERATION, BackupState, Event, OperationState, RestoreState, after
-from restead.records import listing
+from restead.records import audit, listing
 from restead.records.backup_rows import failure_columns, failure_of
 from restead.records.database import Transaction
 from restead.records.tables import backups, checkpoints, operations, restores
@@ -67,10 +68,14 @@ def settled(tx: Transaction, id: RunId) -> None:
         return
     failure = _outcome(tx, row)
     _move(tx, id, Event.DONE if failure is None else Event.FAILED, ended_at=tx.now, **failure_columns(failure))
+    _note_end(tx, row, "done" if failure is None else f"failed: {failure.message}")
 
 
 def skipped(tx: Transaction, id: RunId, failure: Failure) -> None:
     """Note that it never began."""
+    row = tx.connection.execute(sa.select(operations).where(operations.c.id == id)).one_or_none()
+    if row is not None:
+        _note_end(tx, row, f"skipped: {failure.message}")
     _move(tx, id, Event.SKIP, ended_at=tx.now, **failure_columns(failure))
 
 
@@ -132,6 +137,14 @@ def _move(tx: Transaction, id: RunId, event: Event, **values: Any) -> None:
         tx.connection.execute(
             operations.update().where(operations.c.id == id).values(state=moved, updated_at=tx.now, **values)
         )
+
+
+def _note_end(tx: Transaction, row: sa.Row[Any], outcome: str) -> None:
+    """Let the audit trail tell what came of a call, in the transaction that makes it so."""
+    subject = row.restore_id if row.kind == RunKind.RESTORE else row.backup_id
+    said = Said(Phase.ENDED, str(row.kind), subject, project_id=row.project_id, request_id=row.request_id,
+                outcome=outcome)  # fmt: skip
+    audit.append(tx, said)
 
 
 def _about_backup(tx: Transaction, id: str) -> dict[str, Any]:

@@ -267,3 +267,10 @@ tokens = sa.Table(
     sa.Index(None, "hash", unique=True),
     sa.Index(None, "project_id", "created_at"),
 )  # fmt: skip
+
+audit = sa.Table(
+    "audit", metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    _time("at"), _text("phase"), _text("action"), _text("subject"), _text("user"), _text("project_id"),
+    _text("address"), _text("request_id"), _text("outcome"), _text("digest"),
+)  # fmt: skip

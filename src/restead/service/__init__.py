@@ -23,6 +23,7 @@ from restead.service.reports import Reports
 from restead.service.restores import Restores
 from restead.service.servers import Servers
 from restead.service.tags import Tags
+from restead.service.trail import Trail
 from restead.service.verifications import Verifications
 
 __all__ = ["Rules", "Service", "Target"]
@@ -62,4 +63,5 @@ class Service:
         self.reports = Reports(doors)
         self.tags = Tags(doors)
         self.operations = Operations(doors)
+        self.trail = Trail(doors)
         self.verifications = Verifications(doors)
