@@ -6,7 +6,7 @@ import typer
 
 from restead.cli.doors import Database
 from restead.cli.show import count_of
-from restead.cli.wiring import Exit, agree, beginning_folder, fail, group, on_folder, say
+from restead.cli.wiring import Exit, agree, beginning_folder, fail, group, looking_into_folder, on_folder, say
 
 database = group("db", "Bring the records up to date, look whether they are whole, and move them to another database.")
 
@@ -26,7 +26,7 @@ def upgrade(db: Database) -> None:
 
 
 @database.command("check")
-@on_folder
+@looking_into_folder
 def check(db: Database) -> None:
     """Look at the database and at every row; print what is wrong."""
     found = 0
