@@ -58,7 +58,9 @@ def show_backup(client: Client, backup: _BackupName, json: Json = False) -> None
         [("id", found["id"]), ("name", found["name"]), ("description", found["description"]),
          ("status", found["status"]), ("progress", _percent(found)), ("failed", about["fail_reason"]),
          ("server", f"{about['resource_name']} ({found['resource_id']})"), ("moment", when(found["protected_at"])),
-         ("consistency", about.get("consistency", "")), ("checkpoint", found["checkpoint_id"]),
+         ("consistency", about.get("consistency", "")),
+         ("guest pause", f"{pause / 1000:.1f} ms" if (pause := about.get("guest_pause_us")) is not None else ""),
+         ("checkpoint", found["checkpoint_id"]),
          ("held until", when(held) if (held := about.get("held_until")) else ""),
          ("stored", megabytes(about["size"])), ("saved", f"{about['space_saving_ratio']} %")]
     )  # fmt: skip
