@@ -268,6 +268,10 @@ class MemorySource:
         self._begin("read", offset, buffer.nbytes)
         buffer.cast("B")[:] = self._disk.now[offset : offset + buffer.nbytes]
 
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        self._begin("reread", offset, buffer.nbytes)
+        buffer.cast("B")[:] = self._disk.medium(offset, buffer.nbytes)
+
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         self._begin("extents", offset, length)
         return self._extents(offset, offset + length)
@@ -321,10 +325,6 @@ class MemoryTarget(MemorySource):
     def generation(self) -> str:
         found = super().generation()
         return found if self._disk.strangers == self._strangers else ""
-
-    def reread_into(self, offset: int, buffer: memoryview) -> None:
-        self._begin("reread", offset, buffer.nbytes)
-        buffer.cast("B")[:] = self._disk.medium(offset, buffer.nbytes)
 
     def write_at(self, offset: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")

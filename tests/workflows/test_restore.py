@@ -386,6 +386,64 @@ def test_a_disk_that_was_put_in_the_place_of_the_target_is_not_touched(house: Ho
     assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_disk_that_became_read_only_before_anything_reached_it_is_as_it_was(house: House, crash: bool) -> None:
+    """Its first write fails, and it never opens for writing again: it is read, and not called damaged."""
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    house.scribble(server, 2)
+    before, crashed = house.disks(server), []
+
+    def fault(what: str) -> None:
+        if what in ("cloud: write", "cloud: blank", "cloud: zero"):
+            house.power.fault = read_only
+            if crash:
+                crashed.append(what)
+                raise PowerCut(what)
+            raise Unavailable("read-only file system")
+
+    def read_only(what: str) -> None:
+        if what in ("cloud: write", "cloud: blank", "cloud: zero", "cloud: open_target"):
+            raise Unavailable("read-only file system")
+
+    house.power.fault = fault
+    restore = house.restore(backup, wait=False)
+    if crash:
+        with pytest.raises(PowerCut):
+            house.drain()
+        house.crash_and_restart()
+        house.power.fault = read_only
+    house.drain()
+    restore = house.wait_for(restore.id)
+    assert (restore.state, restore.volumes[0].outcome) == (RestoreState.FAIL, _O.PUT_BACK)
+    assert "read-only file system" in restore.volumes[0].reason
+    assert house.disks(server) == before
+
+
+def test_of_a_disk_that_became_read_only_it_is_told_what_is_not_as_it_was(house: House) -> None:
+    """What was written and flushed before is named, to the chunk; everything else holds what it held."""
+    server = house.server((64 * 1024,))
+    backup = house.protect(server)
+    wanted = house.disks(server)[0]
+    for at in (4096, 40960):
+        house.cloud.fill(server.volumes[0].id, b"changed", at)
+    before = house.disks(server)[0]
+
+    id = _interrupted(house, backup)
+    house.open()
+
+    def read_only(what: str) -> None:
+        if what == "cloud: open_target":
+            raise Unavailable("read-only file system")
+
+    house.power.fault = read_only
+    house.drain()
+    volume, now = house.wait_for(id).volumes[0], house.disks(server)[0]
+    assert volume.outcome is _O.DAMAGED
+    assert volume.ranges == ((4096, 4096), (40960, 4096))
+    assert now == wanted != before
+
+
 @pytest.mark.parametrize("safety", [True, False])
 def test_a_disk_that_came_between_two_lives_is_not_touched(house: House, safety: bool) -> None:
     """While nobody was there, another disk was put in the place of one that is being written."""

@@ -98,7 +98,7 @@ class Reads:
     def reread(
         self,
         want: Held,
-        target: BlockTarget,
+        target: BlockSource,
         *,
         past_caches: bool = True,
         progress: Callable[[Progress], None] = tell_nobody,

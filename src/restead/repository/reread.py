@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from threading import Lock
 
 from restead.domain.errors import Damaged
-from restead.ports import BlockTarget, ReadsPastCaches
+from restead.ports import BlockSource, ReadsPastCaches
 from restead.repository.backup import UNIT, covering
 from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO, Names
@@ -23,7 +23,7 @@ class Rereading:
         self,
         names: Names,
         root: Root,
-        target: BlockTarget,
+        target: BlockSource,
         threads: int,
         progress: Callable[[Progress], None],
         check: Callable[[], None],

@@ -8,12 +8,12 @@ from typing import Any
 
 import structlog
 
-from restead.domain.errors import Code, Damaged, InvalidRequest, ResteadError, Unavailable
+from restead.domain.errors import Code, Damaged, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ManifestId, RestoreId, VolumeId
 from restead.domain.known import KnownDisk
 from restead.domain.restore import PlannedVolume, Restore, RestorePlan
 from restead.domain.states import Event, RestorePhase
-from restead.ports import BlockTarget, Consistency, HasIdentity, TracksChanges, Volumes
+from restead.ports import BlockTarget, Consistency, HasIdentity, ReadsPastCaches, TracksChanges, Volumes
 from restead.records import Records, RecordsUnavailable, known, restores
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Held, Hint, Holed, ManifestEntry, Reads, Repository, Session, Survey
@@ -69,6 +69,7 @@ class Disk:
         self._back = False  # and has turned round
         self._proven = False
         self._doubtful = False  # a write or a flush has failed: what is read from memory is not believed
+        self._differs: Ranges = ()  # where it holds something else than before, if that was read
         self._strange = False  # what stands there is not what we have read or written
 
     # ------------------------------------------------------------------ opening
@@ -282,7 +283,12 @@ class Disk:
         check, self._back, self.mark = self._around.watch.check_lease, True, 0
         if self._target is None or self._target.failed:
             self._doubtful = True
-            self.open()
+            try:
+                self.open()
+            except Unavailable:
+                if self._holds_already(reads):
+                    return
+                raise
         done = reads.rewrite(
             self.goal,
             self._held,
@@ -300,8 +306,31 @@ class Disk:
         except Damaged:
             self._heal(check)
 
+    def _holds_already(self, reads: Reads) -> bool:
+        """Tell whether a disk that does not open for writing holds, on its medium, what it held before.
+
+        It was made read-only perhaps before a single write reached it; if not, it is known where one did.
+        """
+        around = self._around
+        try:
+            with around.volumes.open_moment(around.run.project_id, around.plan.server.id, [self.id]) as moment:
+                source = moment.sources[self.id]
+                if not isinstance(source, ReadsPastCaches) or not isinstance(source, HasIdentity):
+                    return False
+                if self.identity and source.is_another(self.identity):
+                    return False
+                reads.reread(self._held, source, check=around.watch.check_lease)
+        except Damaged as error:
+            self._differs = error.ranges
+            return False
+        except (Unavailable, NotFound):
+            return False
+        return True
+
     def doubtful(self) -> Ranges:
         """Return (offset, length) of what may not hold what it should: all behind what is done and flushed."""
+        if self._differs:
+            return self._differs
         size = self._volume.target.size if self._target is None else self._target.size
         start = 0 if self._target is not None and self._target.failed else self.mark
         return ((start, size - start),) if start < size else ()

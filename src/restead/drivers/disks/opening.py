@@ -17,8 +17,12 @@ from restead.drivers.disks.strangers import Strangers
 @contextmanager
 def open_source(disk: DiskDefinition, guard: Guard, *, direct: bool) -> Iterator[DiskSource]:
     """Open a disk for reading.  Raises as `held_to_read`."""
-    with held_to_read(disk, guard) as held, _raw(held, os.O_RDONLY, direct=direct) as raw:
-        yield DiskSource(disk.id, held.fd, raw, held.size, is_device=held.backing.is_device)
+    with (
+        held_to_read(disk, guard) as held,
+        _raw(held, os.O_RDONLY, direct=direct) as raw,
+        _past_caches(held) as past,
+    ):
+        yield DiskSource(disk.id, held.fd, raw, held.size, is_device=held.backing.is_device, past=past)
 
 
 @contextmanager

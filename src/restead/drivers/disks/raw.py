@@ -26,7 +26,10 @@ _ZEROES = bytes(_LOOK)
 class DiskSource:
     """A file or device open for reading; its size is that at opening."""
 
-    def __init__(self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool) -> None:
+    def __init__(
+        self, volume_id: VolumeId, fd: int, raw: RawIo, size: int, *, is_device: bool, past: PastCaches | None = None
+    ) -> None:
+        self._past = past or PastCaches(fd, None, size)
         self._id = volume_id
         self._fd = fd  # without O_DIRECT; owned by whoever opened it
         self._raw = raw
@@ -45,6 +48,10 @@ class DiskSource:
             Unavailable: an I/O error, or the disk has become shorter.
         """
         self._read(self._raw, offset, buffer)
+
+    def reread_into(self, offset: int, buffer: memoryview) -> None:
+        """As `read_into`, from the medium itself; what was not flushed may be missing."""
+        self._read(self._past, offset, buffer)
 
     def _read(self, way: RawIo | PastCaches, offset: int, buffer: memoryview) -> None:
         view = buffer.cast("B")
@@ -134,8 +141,7 @@ class DiskTarget(DiskSource):
 
         *strangers*: tells whether anybody else may have written to it since it was opened.
         """
-        super().__init__(volume_id, fd, raw, size, is_device=is_device)
-        self._past = past or PastCaches(fd, None, size)
+        super().__init__(volume_id, fd, raw, size, is_device=is_device, past=past)
         self._changed = changed
         self._strangers = strangers
         self._lost = ""  # why nothing can be said any more about what the disk holds
@@ -150,9 +156,8 @@ class DiskTarget(DiskSource):
         super().read_into(offset, buffer)
 
     def reread_into(self, offset: int, buffer: memoryview) -> None:
-        """As `read_into`, from the medium itself; what was not flushed may be missing."""
         self._check_trusted()
-        self._read(self._past, offset, buffer)
+        super().reread_into(offset, buffer)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         self._check_trusted()
