@@ -17,6 +17,7 @@ from restead.ports import BlockTarget, Consistency, HasIdentity, ReadsPastCaches
 from restead.records import Records, RecordsUnavailable, known, restores
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Held, Hint, Holed, ManifestEntry, Reads, Repository, Session, Survey
+from restead.repository.verify import MOST_RANGES
 from restead.workflows.restore_progress import RestoreProgress
 from restead.workflows.restore_watch import Watch
 from restead.workflows.story import DurableRun
@@ -282,7 +283,7 @@ class Disk:
         """
         check, self._back, self.mark = self._around.watch.check_lease, True, 0
         if self._target is None or self._target.failed:
-            self._doubtful = True
+            self._doubtful, self._differs = True, ()  # what an earlier try has read may be written since
             try:
                 self.open()
             except Unavailable:
@@ -321,7 +322,8 @@ class Disk:
                     return False
                 reads.reread(self._held, source, check=around.watch.check_lease)
         except Damaged as error:
-            self._differs = error.ranges
+            if len(error.ranges) < MOST_RANGES:  # else some may not be told
+                self._differs = error.ranges
             return False
         except (Unavailable, NotFound):
             return False
