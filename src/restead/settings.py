@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     s3_requests: Threads = Field(
         32, description="Requests that are under way for one disk that is restored or verified from S3."
     )
+    s3_request_size: int = Field(
+        1 << 20,
+        ge=1 << 18,
+        le=1 << 24,
+        description="Bytes of a disk that one request to S3 fetches, at most, and one thread works on at once.",
+    )
     s3_checksums: bool = Field(True, description="Whether each put into S3 carries a SHA-256 to be verified there.")
     s3_lock_days: float = Field(
         0.0, ge=0, le=36_500, description="Days for which nobody can delete a pack that is put into S3; 0: no lock."

@@ -111,3 +111,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RESTEAD_S3_REQUESTS", "7")
     found = read_settings()
     assert (found.store, found.s3_requests) == ("s3://bucket/x", 7)
+
+
+def test_how_much_a_request_asks_for_is_the_operator_s_to_say(settings: Settings) -> None:
+    far = window_for("s3://bucket", settings.model_copy(update={"s3_request_size": 4 << 20}))
+    assert (far.portion, far.span) == (4 << 20, 4 << 20)
+    assert far.restore_threads * far.portion < far.unmarked

@@ -14,8 +14,8 @@ from restead.ports import BlobStore
 from restead.repository import Window
 from restead.settings import Settings
 
+_UNMARKED = 48 << 20  # bytes that a crash of a restore in place lets be written again, at least
 _BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})((?:/[A-Za-z0-9._-]+)*)/?")
-_PORTION = 1 << 20  # bytes fetched by one request of a store far away, at most
 
 
 def open_store(address: str, settings: Settings) -> BlobStore:
@@ -74,7 +74,11 @@ def window_for(address: str, settings: Settings) -> Window:
     if folder_of(address) is not None:
         return Window(settings.backup_threads, settings.restore_threads)
     threads = max(settings.s3_requests, settings.restore_threads)
-    return Window(settings.backup_threads, threads, portion=_PORTION, span=_PORTION, ahead=settings.s3_requests)
+    size = settings.s3_request_size
+    unmarked = max(_UNMARKED, threads * size * 3 // 2)  # else each thread would wait for the flush of the others
+    return Window(
+        settings.backup_threads, threads, portion=size, span=size, ahead=settings.s3_requests, unmarked=unmarked
+    )
 
 
 def this_folder(data: Path) -> Writer:
