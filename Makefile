@@ -3,6 +3,7 @@
 # make install  .venv with restead in it          make serve    the service on ./var
 # make bench    against other tools               make fuzz N=50000    longer property tests
 # make test-long  tests that take minutes         make bench-s3 over S3, and beside OpenStack Cinder
+#   RESTEAD_DATABASES=sqlite or =postgresql: tests run on that one alone
 #
 # Everything sets itself up.  Python packages come pinned by hash from requirements/; Debian packages are named
 # before they are installed, and only root installs them.
