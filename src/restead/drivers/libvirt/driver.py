@@ -243,6 +243,7 @@ class LibvirtDriver:
             ),
             architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
             can_stop=persistent, can_start=True, can_back_up_running=not self._options.host,
+            host=domain.connect().getHostname(),
             description={"driver": DRIVER},
         )  # fmt: skip
 
