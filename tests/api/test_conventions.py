@@ -96,7 +96,7 @@ def test_head_is_get_without_its_body(shared_front: Front) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/policies/x/y/z", "/csbs_backup/nothing", "/replication_capabilities", "/restores/plan/x", "",
+    ["/nothing", "/policies/x/y/z", "/csbs_backup/nothing", "/restores/plan/x", "",
      "/checkpoint_items/x/y", "!/v2", "!/v1//quotas", "!/v1/a/b/c/d/e/f", "!/%00",
      "!/\u2603".encode().decode("latin-1")],
 )  # fmt: skip
