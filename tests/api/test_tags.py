@@ -218,8 +218,9 @@ def test_tags_that_were_there_before_are_found_after_an_upgrade(front: Front) ->
     subject(front, KINDS[0], tags={"stage": "prod"})
     subject(front, KINDS[1], tags={"tier": "web"})
     with front.records.begin() as tx:
-        tx.connection.exec_driver_sql("DROP TABLE tags")
-        tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'target_identity'")
+        for newer in ("tags", "audit"):
+            tx.connection.exec_driver_sql(f"DROP TABLE {newer}")
+        tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'listing'")
     front.records.migrate()
     assert front.get(f"/{KINDS[0]}/tags").json["tags"] == [{"key": "stage", "values": ["prod"]}]
     assert front.get(f"/{KINDS[1]}/tags").json["tags"] == [{"key": "tier", "values": ["web"]}]

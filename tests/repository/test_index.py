@@ -268,13 +268,16 @@ def test_an_index_object_that_is_no_longer_listed_is_forgotten(tmp_path: Path) -
 
 
 def test_a_cache_that_is_rubbish_is_made_again(tmp_path: Path) -> None:
-    """The cache may be lost, cut or overwritten at any time: backups and restores go on."""
+    """The cache may be lost, cut or overwritten at any time: backups and restores go on.
+
+    But for what this machine has seen of the log and the keyring: what is no such note any more is damage.
+    """
     house = House(tmp_path)
     disk = MemoryDisk.of(random.Random(1).randbytes(200_000))
     first = house.save(disk)
     for number, spoil in enumerate((b"", b"rubbish", b"{}", None)):
         for path in (tmp_path / "cache-1").rglob("*"):
-            if path.is_file() and "digest" not in path.name:
+            if path.is_file() and path.suffix not in (".digest", ".keyring"):
                 path.write_bytes(os.urandom(path.stat().st_size) if spoil is None else spoil)
         repository = house.open(fresh_cache=False)
         disk.write_at(number * 5000, b"again")
