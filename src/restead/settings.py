@@ -189,6 +189,13 @@ class Settings(BaseSettings):
     shutdown_grace: Seconds = Field(
         10.0, description="Seconds to answer open requests and reach a resting place when the service ends."
     )
+    metrics: Literal["off", "token", "loopback", "everyone"] = Field(
+        "loopback",
+        description="Who may read /metrics: a token whose role reaches every project; loopback: this machine, too.",
+    )
+    metrics_servers: int = Field(
+        1000, ge=0, le=100_000, description="Servers of which metrics tell the age of the last good backup; 0: none."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal and JSON lines elsewhere."
     )

@@ -112,7 +112,7 @@ class Front:
 
     def call(
         self, method: str, path: str, body: object = b"", *, token: str | None = "", project: str = PROJECT,
-        headers: Sequence[tuple[str, str]] = (), check: bool = True,
+        headers: Sequence[tuple[str, str]] = (), check: bool = True, client: str = "127.0.0.1",
     ) -> Answer:  # fmt: skip
         """Send a request; *path* begins with a slash inside the project, or with `!` for the whole path.
 
@@ -125,7 +125,7 @@ class Front:
         sent = [*host, *headers, *([("x-auth-token", token)] if token is not None else [])]
         parts: Sequence[bytes] = body if isinstance(body, list) and all(isinstance(b, bytes) for b in body) else [
             body if isinstance(body, bytes) else json.dumps(body).encode()]  # fmt: skip
-        answer = self._runner.run(_ask(self.app, method, whole, sent, parts))
+        answer = self._runner.run(_ask(self.app, method, whole, sent, parts, client))
         if check:
             target = unquote(whole.partition("?")[0]).rstrip("/") or "/"
             self.contract.check(method, target, answer.status, answer.headers, answer.body)
@@ -193,7 +193,9 @@ class Front:
         }}  # fmt: skip
 
 
-async def _ask(app: Any, method: str, path: str, headers: list[tuple[str, str]], parts: Sequence[bytes]) -> Answer:
+async def _ask(
+    app: Any, method: str, path: str, headers: list[tuple[str, str]], parts: Sequence[bytes], client: str = "127.0.0.1"
+) -> Answer:
     raw, _, query = path.partition("?")
     if len(parts) == 1:
         headers = [*headers, ("content-length", str(len(parts[0])))]
@@ -201,7 +203,7 @@ async def _ask(app: Any, method: str, path: str, headers: list[tuple[str, str]],
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": unquote(raw), "raw_path": raw.encode(), "query_string": query.encode(), "root_path": "",
         "headers": [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers],
-        "client": ("127.0.0.1", 1234), "server": ("127.0.0.1", 8799), "state": {},
+        "client": (client, 1234), "server": ("127.0.0.1", 8799), "state": {},
     }  # fmt: skip
     waiting = list(parts)
     started: list[dict[str, Any]] = []

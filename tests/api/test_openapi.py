@@ -30,7 +30,7 @@ def test_every_route_is_in_the_document_under_a_name_of_its_own(shared_front: Fr
     }
     documented = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
     assert documented == served
-    assert len(_operations(document)) == len(documented) == 50
+    assert len(_operations(document)) == len(documented) == 52
 
 
 def test_every_schema_is_one_and_every_reference_leads_somewhere(shared_front: Front) -> None:
@@ -46,13 +46,13 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere(shared_front: F
     assert named == set(schemas)
 
 
-def test_every_operation_needs_a_token_but_the_versions(shared_front: Front) -> None:
+def test_every_operation_needs_a_token_but_versions_and_health(shared_front: Front) -> None:
     document = shared_front.contract.document
     assert document["components"]["securitySchemes"] == {
         "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "A token of the project."}
     }
     for name, operation in _operations(document).items():
-        public = name in ("listVersions", "showVersion")
+        public = name in ("listVersions", "showVersion", "showHealth", "showReadiness")
         assert operation.get("security") == (None if public else [{"token": []}])
         assert ("401" in operation["responses"]) is not public
 

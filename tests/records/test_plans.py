@@ -48,7 +48,7 @@ def watched(records: Records) -> Iterator[list[str]]:
     sa.event.remove(records.engine, "before_cursor_execute", note)
     with records.read() as tx:
         for statement, parameters in queries:
-            if statement.startswith("SELECT"):
+            if statement.startswith(("SELECT", "WITH")):
                 plan = tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
                 steps += [row[-1] for row in plan]
 

@@ -10,6 +10,7 @@ from tests.records.rows import Clock
 
 from restead.domain.backup import Failure
 from restead.domain.errors import Code, Damaged, Unavailable
+from restead.domain.figures import Ended
 from restead.domain.ids import ProjectId, RunId
 from restead.domain.run import RunKind, RunState, Told
 from restead.records import LeaseLost, Records, RecordsUnavailable, Transaction, events, runs
@@ -399,6 +400,36 @@ def _wait(condition: Callable[[], bool], seconds: float = 20) -> None:
             return
         over.wait(0.01)
     pytest.fail(f"still waiting after {seconds} s")
+
+
+def test_who_watches_is_told_of_each_run_once_it_has_ended(place: Place) -> None:
+    """Also of those that fail; not of one that is only given back."""
+    told: list[tuple[Ended, dict[str, str]]] = []
+    engine = Engine(place.records, dict.fromkeys(RunKind, place.tale), pauses=(),
+                    watch=lambda run: told.append((run, place.states())))  # fmt: skip
+    place.enqueue("a")
+    place.enqueue("b", kind=RunKind.DELETE)
+    engine.run_next()
+    place.tale.do = _unreachable  # type: ignore[assignment]
+    engine.run_next()
+    assert [(run.kind, states["a"]) for run, states in told] == [(RunKind.BACKUP, RunState.DONE)]
+    place.tale.do = _broken
+    engine.run_next()
+    assert [(run.kind, run.read, run.stored, run.written) for run, _ in told] == [
+        (RunKind.BACKUP, 0, 0, 0), (RunKind.DELETE, 0, 0, 0)]  # fmt: skip
+    assert told[1][1] == {"a": RunState.DONE, "b": RunState.DONE}
+
+
+def test_it_works_from_its_start_to_its_stop(place: Place) -> None:
+    assert not place.engine.works
+    place.engine.start()
+    assert place.engine.works
+    place.engine.stop()
+    assert not place.engine.works
+
+
+def _broken(run: DurableRun) -> None:
+    raise Damaged("bytes are not what they were")
 
 
 def test_a_long_chore_holds_up_no_other_and_ends_with_the_engine(place: Place) -> None:

@@ -23,17 +23,19 @@ from restead.api import (
     status,
     tags,
     versions,
+    watch,
 )
 from restead.api.auth import Door
 from restead.api.edge import Edge
 from restead.api.errors import LastResort, add_handlers
 from restead.api.guessing import Guesses
+from restead.api.metrics import Measured, Meter, Watching
 from restead.api.openapi import document
 from restead.api.trail import Trail
 from restead.ports import Identity
 from restead.service import Service
 
-__all__ = ["Guesses", "create_api"]
+__all__ = ["Guesses", "Meter", "Watching", "create_api"]
 
 _DESCRIPTION = "Backs up whole servers and brings them back, bit for bit: Cloud Server Backup Service, version 1."
 
@@ -46,6 +48,7 @@ def create_api(
     identity_url: str | None = None,
     warnings: Callable[[], Sequence[str]] = tuple,
     guesses: Guesses | None = None,
+    watching: Watching | None = None,
 ) -> FastAPI:
     """Return the API as an ASGI application.
 
@@ -53,6 +56,7 @@ def create_api(
     *identity_url*: address of the identity service, if there is one; told where a restore names no target.
     *warnings*: sentences for whoever runs the service, asked for at each look at its status.
     *guesses*: slows down whoever guesses tokens; None: nobody is.
+    *watching*: what operators watch, and who may; None: as `Watching` has it.
     """
     app = FastAPI(
         title="restead",
@@ -64,15 +68,17 @@ def create_api(
         redirect_slashes=False,
     )
     app.state.ending = False  # set it when the process is about to end: streams of events then end, too
-    app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses)
+    watching = watching or Watching()
+    app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses, watching)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        server_actions, status, operations, policies, reports, tags, replication, pages,
+        server_actions, status, operations, policies, reports, tags, replication, pages, watch,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)
     app.add_middleware(LastResort)
     app.add_middleware(Trail)
+    app.add_middleware(Measured, meter=watching.meter)
     app.add_middleware(Edge)  # the last one added is the outermost
 
     def openapi() -> dict[str, object]:

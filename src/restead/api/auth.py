@@ -6,7 +6,7 @@ The order is fixed: token (401), project and role (403), size of the body (413),
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from restead.api.body import read_body, refuse_large
 from restead.api.guessing import Guesses
+from restead.api.metrics import Watching
 from restead.api.trail import note_asked
 from restead.domain.caller import Action, Caller
 from restead.domain.errors import Forbidden, InvalidRequest, Unauthenticated
@@ -45,6 +46,7 @@ class Door:
     identity_url: str | None
     warnings: Callable[[], Sequence[str]]
     guesses: Guesses | None = None
+    watching: Watching = field(default_factory=Watching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]
         door: Door = request.app.state.door
         if not token:
             raise Unauthenticated("the header X-Auth-Token is missing")
-        caller = await _caller(request, door, token)
+        caller = await caller_of(request, token)
         if not _PROJECT.fullmatch(project_id):
             raise Forbidden(f"there can be no project {project_id[:64]!r}")
         structlog.contextvars.bind_contextvars(project=project_id)
@@ -124,7 +126,9 @@ def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]
     return call
 
 
-async def _caller(request: Request, door: Door, token: str) -> Caller:
+async def caller_of(request: Request, token: str) -> Caller:
+    """Return whose token it is; who guesses waits.  Raises Unauthenticated, Unavailable."""
+    door: Door = request.app.state.door
     try:
         return await run_in_threadpool(door.identity.caller, token)
     except Unauthenticated:

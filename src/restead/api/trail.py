@@ -35,6 +35,11 @@ def note_code(request: Request, code: str) -> None:
     request.scope[_CODE] = code
 
 
+def code_of(scope: Scope) -> str:
+    """Return the code of the error that a request was answered with, "" if it was none."""
+    return str(scope.get(_CODE, ""))
+
+
 class Trail:
     """ASGI middleware: notes what is answered to whoever asked for a change."""
 

@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from restead import __version__
-from restead.api import Guesses, create_api
+from restead.api import Guesses, Meter, Watching, create_api
 from restead.app.connections import BoundedConnection, use_all_descriptors
 from restead.app.identity import identity_of
 from restead.app.listening import bind, url_of
@@ -71,7 +71,8 @@ def serve(settings: Settings) -> None:
         disagreement = _disagreement(house, repository)
         copies = CopyKeeper(house.records, repository, house.server_definitions)
         rules = _rules(settings)
-        with _engine(house, repository, copies, rules) as engine:
+        meter = Meter()
+        with _engine(house, repository, copies, rules, meter) as engine:
             warnings = _warnings(repository.keyring, disagreement, house.records, copies.warnings)
             api = create_api(
                 Service(
@@ -83,6 +84,7 @@ def serve(settings: Settings) -> None:
                 identity_url=settings.identity_url or None,
                 warnings=warnings,
                 guesses=Guesses(),
+                watching=Watching(meter, settings.metrics, settings.metrics_servers, lambda: engine.works),
             )
             _answer(api, listener, settings, lambda: _say_ready(url, house, warnings()))
     log.info("service ended")
@@ -96,13 +98,15 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 
 
 @contextmanager
-def _engine(house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules) -> Iterator[Engine]:
+def _engine(
+    house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules, meter: Meter
+) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
     grace = timedelta(seconds=settings.stop_grace)
     told = stories(house.records, repository, house.cloud, house.cloud, grace=grace, quotas=rules.quotas)
     limits = RunLimits(settings.runs_per_driver, settings.runs_per_host)
-    engine = Engine(house.records, told, workers=settings.runs, limits=limits)
+    engine = Engine(house.records, told, workers=settings.runs, limits=limits, watch=meter.ended)
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
     if settings.collect_every:
         every = timedelta(hours=settings.collect_every)

@@ -16,6 +16,7 @@ from restead.service.backups import Backups
 from restead.service.capabilities import Capabilities, Target
 from restead.service.checkpoints import Checkpoints
 from restead.service.doors import Doors, Rules
+from restead.service.figures import Figures
 from restead.service.operations import Operations
 from restead.service.policies import Policies
 from restead.service.quotas import Quotas
@@ -65,3 +66,4 @@ class Service:
         self.operations = Operations(doors)
         self.trail = Trail(doors)
         self.verifications = Verifications(doors)
+        self.figures = Figures(doors)

@@ -19,9 +19,10 @@ import structlog
 
 from restead.domain.backup import Failure
 from restead.domain.errors import Code, ResteadError, Unavailable
+from restead.domain.figures import Ended
 from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
-from restead.records import LeaseLost, Records, RecordsUnavailable, RunLimits, events, operations, runs
+from restead.records import LeaseLost, Records, RecordsUnavailable, RunLimits, events, figures, operations, runs
 from restead.workflows.run import Interrupted, LeasedRun
 from restead.workflows.story import Ending, Story, TidiesUp
 
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 
 Chore = Callable[[Callable[[], None]], None]
 """Something that is done now and then, for no caller.  It calls what it is given often: that ends it by raising."""
+
+Watch = Callable[[Ended], None]
+"""Is told of each run that has ended, once that is durable."""
 
 _DEATHS = 50  # a run that died this often without an end kills its process: it is ended, not taken up again
 _LOOK_AGAIN = 5.0  # seconds after which an idle thread looks at the rows although nobody called
@@ -46,9 +50,11 @@ class Engine:
         lease: timedelta = timedelta(seconds=60),
         pauses: Sequence[float] = (1.0, 5.0, 20.0),
         limits: RunLimits = RunLimits(),
+        watch: Watch = lambda _: None,
     ) -> None:
         """*pauses*: seconds to wait before each new try of a step that was Unavailable."""
         self._limits = limits
+        self._watch = watch
         self._records = records
         self._stories = stories
         self._workers = workers
@@ -67,6 +73,12 @@ class Engine:
     def running(self) -> bool:
         """Whether it has threads of its own."""
         return any(thread.is_alive() for thread in self._threads)
+
+    @property
+    def works(self) -> bool:
+        """Whether runs are begun: it was started, nobody has stopped it, and all its threads for them live."""
+        crew = self._threads[: self._workers]
+        return bool(crew) and not self._stopping.is_set() and all(thread.is_alive() for thread in crew)
 
     def take_up(self) -> int:
         """Free the runs of a process that is gone; tell how many."""
@@ -178,6 +190,8 @@ class Engine:
             numbers = ending(tx) or {}
             operations.settled(tx, run.id)
             events.add(tx, run.id, Told.END, run.subject, **numbers)
+            ended = figures.ended(tx, run.claim)
+        self._watch(ended)
         log.info("run ended", **numbers)
 
     def _tidy_up(self, run: LeasedRun, story: Story) -> None:
