@@ -22,7 +22,7 @@ def test_live_backups_are_measured_with_raw_disks_and_qcow2(tmp_path: Path) -> N
     for each in found.values():
         assert len(each["pauses"]) == len(each["bare"]) == MOMENTS
         assert min(each["pauses"]) > 0
-        assert [len(spent) for spent in each["beside"].values()] == [1, 1, 1]
+        assert [len(spent) for spent in each["beside"].values()] == [1, 1, 1, 1]
         assert each["beside"]["no backup"][0]["writes"] > 0
         assert {length for ((length, _),) in each["reads"].values()} == {SIZE}
         full, *increments = each["increments"]
