@@ -59,7 +59,8 @@ def main() -> None:
     wanted = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # leave nothing behind
     about, found = machine(), {}
-    accel = Accelerator(Accel.AUTO, "qemu-system-x86_64", Path("/dev/null")).accel()
+    with tempfile.TemporaryDirectory() as folder:  # what was found is remembered in a file that replaces the one before
+        accel = Accelerator(Accel.AUTO, "qemu-system-x86_64", Path(folder) / "accel.json").accel()
     about["accel"] = accel.value
     print(_head(about, wanted), flush=True)
     for format in wanted.formats.split(","):
