@@ -21,6 +21,11 @@ PROJECT = "p1"
 _PATIENCE = 90.0  # seconds; a loaded machine is slow, and a hanging service fails all the same
 
 
+def listen_to_ctrl_c() -> None:
+    """To be called in a new process: the background of a script does not listen, and neither do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Place:
     """A data folder and what belongs to it; services on it come and go."""
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.app.running import PROJECT, RESTEAD, Place, service
+from tests.app.running import PROJECT, RESTEAD, Place, listen_to_ctrl_c, service
 from tests.drivers.images.cloud import bytes_of, needs_qemu_nbd, qemu_img
 from tests.lab import microguest
 
@@ -73,7 +73,7 @@ def test_one_that_is_cut_short_leaves_no_file(tmp_path: Path, number: signal.Sig
     for _ in range(_TRIES):
         process = subprocess.Popen(
             [RESTEAD, *command], env=place.environment, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_listen_to_ctrl_c,
+            preexec_fn=listen_to_ctrl_c,
         )  # fmt: skip
         while process.poll() is None and not (part.exists() and part.stat().st_blocks):
             time.sleep(0.001)
@@ -96,11 +96,6 @@ def test_one_that_is_cut_short_leaves_no_file(tmp_path: Path, number: signal.Sig
     place.restead(*command)
     assert out.read_bytes() == disk.read_bytes()
     assert _open_sessions(place) == 0
-
-
-def _listen_to_ctrl_c() -> None:
-    """Whoever runs in the background of a script does not, and neither do its children, unless they are told to."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _open_sessions(place: Place) -> int:

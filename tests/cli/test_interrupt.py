@@ -5,7 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.app.running import PROJECT, RESTEAD, Place, service
+from tests.app.running import PROJECT, RESTEAD, Place, listen_to_ctrl_c, service
 
 _MIB = 1 << 20
 
@@ -21,7 +21,7 @@ def test_ctrl_c_while_waiting_says_that_the_restore_goes_on(tmp_path: Path) -> N
         disk.write_bytes(os.urandom(256 * _MIB))
         command = subprocess.Popen(
             [RESTEAD, "restore", backup, "--yes", "--json"], env=place.environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c,
         )  # fmt: skip
         assert command.stdout is not None
         assert command.stdout.readline().startswith('{"progress": ')
