@@ -206,7 +206,7 @@ def test_an_import_that_was_killed_is_not_in_vain(desk: Desk) -> None:
 
     def cut(what: str) -> None:
         puts.append(what)
-        if sum(each.startswith("put packs/") for each in puts) == 9:
+        if sum(each.startswith("put packs/") for each in puts) >= 9:
             raise PowerCut(what)
 
     house.power.fault = cut
@@ -235,7 +235,7 @@ def test_adopting_drops_what_killed_imports_have_noted(desk: Desk) -> None:
 
     def cut(what: str) -> None:
         puts.append(what)
-        if sum(each.startswith("put packs/") for each in puts) == 3:
+        if sum(each.startswith("put packs/") for each in puts) >= 3:
             raise PowerCut(what)
 
     house.power.fault = cut

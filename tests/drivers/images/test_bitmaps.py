@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from restead.drivers.disks.bitmap_chain import Found, believed, generation_of, since
 from tests.drivers.images.cloud import needs_qemu_nbd, qemu_img
 
+from restead.drivers.disks.bitmap_rules import Found, believed, generation_of, since
 from restead.drivers.disks.coarse import coarsely
 from restead.drivers.disks.qcow2_bitmaps import stored_bitmaps
 from restead.drivers.images.bitmaps import chain_of
