@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.app.running import PROJECT, Place, Running
-from tests.drivers.images.cloud import bytes_of, to_qcow2
+from tests.drivers.image_files import bytes_of, to_qcow2
 from tests.lab.microguest import (
     MIB,
     SECTOR,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.app.running import PROJECT, RESTEAD, Place, listen_to_ctrl_c, service
-from tests.drivers.images.cloud import bytes_of, needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import bytes_of, needs_qemu_nbd, qemu_img
 from tests.lab import microguest
 
 from restead.drivers.blobs import LocalBlobs

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.app.running import PROJECT, Place, service
-from tests.drivers.images.cloud import needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import needs_qemu_nbd, qemu_img
 
 _MIB = 1 << 20
 

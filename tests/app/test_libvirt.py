@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.app.running import PROJECT, Place, service
-from tests.drivers.images.cloud import bytes_of, to_qcow2
+from tests.drivers.image_files import bytes_of, to_qcow2
 from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process
 from tests.lab.microguest import await_report, make_data_disk, make_system_disk
 

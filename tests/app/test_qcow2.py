@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.app.running import PROJECT, Place, Running, service
-from tests.drivers.images.cloud import bytes_of, needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import bytes_of, needs_qemu_nbd, qemu_img
 
 pytestmark = needs_qemu_nbd
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from tests.drivers.images.cloud import ImagesCloud, bytes_of
+from tests.drivers.image_files import bytes_of
+from tests.drivers.images.cloud import ImagesCloud
 from tests.house import PROJECT, House
 from tests.lab.microguest import MIB, MODE_AT, SECTOR, SEQUENCE_AT, Report, await_report, boot, make_data_disk, set_mode
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.app.running import PROJECT, Place, service
-from tests.drivers.images.cloud import needs_qemu_nbd
+from tests.drivers.image_files import needs_qemu_nbd
 from tests.lab.linuxguest import LinuxGuest, Report, check_file_systems, make_disks, payloads
 
 pytestmark = [pytest.mark.long, needs_qemu_nbd]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.live import await_
-from tests.drivers.images.cloud import qemu_img
+from tests.drivers.image_files import qemu_img
 from tests.house import PROJECT
 from tests.lab.microguest import MIB
 from tests.stories.live_house import SIZES, LiveHouse, is_a_moment, numbers

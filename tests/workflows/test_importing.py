@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.drivers.images.cloud import needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import needs_qemu_nbd, qemu_img
 from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
 
@@ -202,17 +202,7 @@ def test_an_import_that_was_killed_is_not_in_vain(desk: Desk) -> None:
     """It has noted how far it was: the next one ends its session and builds on what it has stored, collected or not."""
     house, data = desk.house, os.urandom(24 << 20)
     path, desk.note_every = desk.file("a.raw", data), timedelta(microseconds=1)
-    puts: list[str] = []
-
-    def cut(what: str) -> None:
-        puts.append(what)
-        if sum(each.startswith("put packs/") for each in puts) >= 9:
-            raise PowerCut(what)
-
-    house.power.fault = cut
-    with pytest.raises(PowerCut):
-        desk.run(path)
-    house.crash_and_restart()
+    _killed_at_pack(desk, 9, path)
     sessions, noted, known = _left_behind(desk)
     assert (len(sessions), len(noted), len(known)) == (1, 1, 1)
     house.repository.end(house.repository.sessions(sessions[0])[0].number)  # or a collection would wait for it
@@ -231,23 +221,28 @@ def test_adopting_drops_what_killed_imports_have_noted(desk: Desk) -> None:
     """Also where nobody knows of them any more, because the cache is gone."""
     house, desk.note_every = desk.house, timedelta(microseconds=1)
     path = desk.file("a.raw", os.urandom(12 << 20))
-    puts: list[str] = []
-
-    def cut(what: str) -> None:
-        puts.append(what)
-        if sum(each.startswith("put packs/") for each in puts) >= 3:
-            raise PowerCut(what)
-
-    house.power.fault = cut
-    with pytest.raises(PowerCut):
-        desk.run(path)
-    house.crash_and_restart()
+    _killed_at_pack(desk, 3, path)
     assert len(_left_behind(desk)[1]) == 1
     shutil.rmtree(house.folder / "cache")
     house.close()
     house.open()
     assert list(Adoption(house.records, house.repository).settle()) == []
     assert _left_behind(desk) == ([], [], [])
+
+
+def _killed_at_pack(desk: Desk, number: int, path: Path) -> None:
+    """Import *path* with a power cut at that pack; from then on nothing is put any more, until the restart."""
+    puts: list[str] = []
+
+    def cut(what: str) -> None:
+        puts.append(what)
+        if sum(each.startswith("put packs/") for each in puts) >= number:
+            raise PowerCut(what)
+
+    desk.house.power.fault = cut
+    with pytest.raises(PowerCut):
+        desk.run(path)
+    desk.house.crash_and_restart()
 
 
 def _left_behind(desk: Desk) -> tuple[list[str], list[str], list[str]]:

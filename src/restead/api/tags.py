@@ -147,6 +147,11 @@ def _router(kind: TagKind, noun: str, missing: Code) -> APIRouter:
             call.service.tags.remove(call.caller, call.project_id, kind, id, unwanted)
         return Response(status_code=_NONE)
 
+    _add_search(router, kind, noun)
+    return router
+
+
+def _add_search(router: APIRouter, kind: TagKind, noun: str) -> None:
     answers = FoundBackups if kind is TagKind.BACKUP else FoundPolicies
 
     @router.post(
@@ -156,8 +161,6 @@ def _router(kind: TagKind, noun: str, missing: Code) -> APIRouter:
     def find(call: Annotated[Call, Depends(may(Action.TAGS_LIST, body=True))]) -> Json:
         """Conditions are joined by AND; `total_count` counts all matches."""
         return _search(call, kind)
-
-    return router
 
 
 router = APIRouter()

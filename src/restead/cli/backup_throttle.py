@@ -6,8 +6,7 @@ import typer
 
 from restead.cli import find
 from restead.cli.client import Client
-from restead.cli.client import Json as Body
-from restead.cli.restore_actions import bytes_per_second
+from restead.cli.restore_actions import rate_wanted
 from restead.cli.show import say_rate
 from restead.cli.wiring import over_http, say
 
@@ -26,10 +25,7 @@ def throttle(
     every: Annotated[bool, typer.Option("--all", help="All running servers of all projects together.")] = False,
 ) -> None:
     """Set how fast a server is read while it runs, or with --all how fast all together; also while a backup runs."""
-    if len(words) != (1 if every else 2):
-        raise typer.BadParameter("say SERVER and RATE, or --all and RATE")
-    rate = bytes_per_second(words[-1])
-    body: Body = {"throttle": {"bytes_per_second": rate}}
+    rate, body = rate_wanted(words, "SERVER", every=every)
     if every:
         client.post("/servers/action", body)
         whose = "all running servers together"

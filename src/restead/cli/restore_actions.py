@@ -74,10 +74,7 @@ def throttle(
     json: Json = False,
 ) -> None:
     """Set how fast a restore may be, or with --all how fast all together may be; also while they run."""
-    if len(words) != (1 if every else 2):
-        raise typer.BadParameter("say RESTORE and RATE, or --all and RATE")
-    rate = bytes_per_second(words[-1])
-    body: Body = {"throttle": {"bytes_per_second": rate}}
+    rate, body = rate_wanted(words, "RESTORE", every=every)
     if every:
         client.post("/restores/action", body)
         whose = "all restores together"
@@ -87,6 +84,18 @@ def throttle(
         if json:
             print_json({"restore": found})
     say(f"{whose}: {say_rate(rate)}")
+
+
+def rate_wanted(words: list[str], noun: str, *, every: bool) -> tuple[int, Body]:
+    """Return the rate that ends *words*, and what is sent for it; with *every* no *noun* stands before it.
+
+    Raises:
+        BadParameter: there are more or fewer words, or the last one is no rate.
+    """
+    if len(words) != (1 if every else 2):
+        raise typer.BadParameter(f"say {noun} and RATE, or --all and RATE")
+    rate = bytes_per_second(words[-1])
+    return rate, {"throttle": {"bytes_per_second": rate}}
 
 
 def bytes_per_second(text: str) -> int:

@@ -6,26 +6,23 @@ from datetime import datetime
 
 from restead.domain.backup import Backup, BackupPlan, BackupRequest, Checkpoint, Failure, VolumeBackup
 from restead.domain.ids import BackupId, RunId, VolumeBackupId, new_id
-from restead.domain.server import Server
+from restead.domain.server import Server, Volume
 from restead.domain.states import BackupState
 
 
 def new_backup(checkpoint: Checkpoint, request: BackupRequest, plan: BackupPlan, now: datetime) -> Backup:
     """Return the backup that *plan* makes in *checkpoint*, as it is before its run begins."""
     made = _bare(checkpoint, request, plan.server, now)
-    volumes = tuple(
-        VolumeBackup(
-            id=VolumeBackupId(new_id()),
-            name=f"{made.name}_{volume.name}",
-            state=BackupState.PROTECTING,
-            volume_id=volume.id,
-            volume_name=volume.name,
-            size=volume.size,
-            bootable=volume.bootable,
-        )
-        for volume in plan.volumes
-    )
+    volumes = tuple(new_volume_backup(volume, made.name, BackupState.PROTECTING) for volume in plan.volumes)
     return replace(made, volumes=volumes)
+
+
+def new_volume_backup(volume: Volume, backup_name: str, state: BackupState) -> VolumeBackup:
+    """Return the backup of one disk, in a backup of that name, before anything is known of what is stored."""
+    return VolumeBackup(
+        id=VolumeBackupId(new_id()), name=f"{backup_name}_{volume.name}", state=state, volume_id=volume.id,
+        volume_name=volume.name, size=volume.size, bootable=volume.bootable,
+    )  # fmt: skip
 
 
 def failed_backup(

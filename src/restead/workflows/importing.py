@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from restead.domain.backup import Backup, VolumeBackup
+from restead.domain.backup import Backup
 from restead.domain.errors import InvalidRequest, ResteadError
 from restead.domain.ids import (
     BackupId,
@@ -24,10 +24,10 @@ from restead.domain.ids import (
     ManifestId,
     ProjectId,
     RunId,
-    VolumeBackupId,
     VolumeId,
     new_id,
 )
+from restead.domain.promise import new_volume_backup
 from restead.domain.quota import QuotaLimits
 from restead.domain.server import Server
 from restead.domain.states import BackupState
@@ -132,18 +132,7 @@ def _backup(request: ImportRequest, moment: Moment, run_id: RunId) -> Backup:
         replace(volume, size=moment.sources[volume.id].size) for volume in server.volumes if volume.id in moment.sources
     )
     name, now = request.name or f"import_{secrets.token_hex(2)}", utc_now()
-    volumes = tuple(
-        VolumeBackup(
-            id=VolumeBackupId(new_id()),
-            name=f"{name}_{volume.name}",
-            state=BackupState.AVAILABLE,
-            volume_id=volume.id,
-            volume_name=volume.name,
-            size=volume.size,
-            bootable=volume.bootable,
-        )
-        for volume in taken
-    )
+    volumes = tuple(new_volume_backup(volume, name, BackupState.AVAILABLE) for volume in taken)
     return Backup(
         id=BackupId(new_id()),
         checkpoint_id=CheckpointId(new_id()),

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from restead.domain.backup import Backup, Checkpoint, ProtectedServer, VolumeBackup
-from restead.domain.ids import BackupId, CheckpointId, ManifestId, VolumeBackupId, new_id
+from restead.domain.ids import BackupId, CheckpointId, ManifestId, new_id
+from restead.domain.promise import new_volume_backup
 from restead.domain.restore import PlannedVolume, Restore, RestorePlan
 from restead.domain.states import BackupState
 from restead.ports import Consistency
@@ -54,15 +55,9 @@ def add_safety_checkpoint(
 
 
 def _volume(name: str, planned: PlannedVolume, survey: Survey, manifest: ManifestId) -> VolumeBackup:
-    target = planned.target
-    return VolumeBackup(
-        id=VolumeBackupId(new_id()),
-        name=f"{name}_{target.name}",
-        state=BackupState.AVAILABLE,
-        volume_id=target.id,
-        volume_name=target.name,
+    return replace(
+        new_volume_backup(planned.target, name, BackupState.AVAILABLE),
         size=survey.size,
-        bootable=target.bootable,
         incremental=True,  # against what the restore writes
         stored=survey.count.stored,
         read=survey.size,

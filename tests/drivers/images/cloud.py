@@ -1,22 +1,18 @@
 """The images driver in a folder of its own, as the conformance suites want it."""
 
 import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from tests.conformance.cloud import PROJECT
+from tests.drivers.image_files import ImageFiles, to_qcow2
 from tests.lab.microguest import make_system_disk
 
-from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.domain.ids import ProjectId, ServerId
 from restead.domain.server import Server
 from restead.drivers.images import Accel, DiskDefinition, ImagesDriver, ImagesOptions, Power, ServerDefinition
-
-needs_qemu_nbd = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="qemu-nbd is not installed")
 
 # A hypervisor in five lines: a server runs while there is a file of its name.
 COMMAND = """#!/bin/sh
@@ -30,7 +26,7 @@ esac
 """
 
 
-class ImagesCloud:
+class ImagesCloud(ImageFiles):
     """Servers with image files in *folder*; `close` stops those that run."""
 
     def __init__(
@@ -76,49 +72,9 @@ class ImagesCloud:
         ))  # fmt: skip
         return self.driver.server(project, server_id)
 
-    def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
-        volume = server.volume(volume_id)
-        assert volume is not None
-        return bytes_of(Path(volume.location), self.format)
-
-    def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
-        volume = server.volume(volume_id)
-        assert volume is not None
-        with Path(volume.location).open("r+b") as file:
-            file.seek(offset)
-            file.write(data)
-
-    def allocated(self, server: Server, volume_id: VolumeId) -> int:
-        volume = server.volume(volume_id)
-        assert volume is not None
-        return Path(volume.location).stat().st_blocks * 512
-
     def path_of(self, server: Server, number: int = 0) -> Path:
         return Path(server.volumes[number].location)
 
     def close(self) -> None:
         for definition in self.driver.definitions():
             self.driver.stop(definition.project, definition.id, grace=timedelta())
-
-
-def to_qcow2(raw: Path, options: str = "compat=1.1") -> Path:
-    """Make a qcow2 image of a raw one, which is gone then."""
-    path = raw.with_suffix(".qcow2")
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", "-o", options, str(raw), str(path))
-    raw.unlink()
-    return path
-
-
-def bytes_of(path: Path, format: str) -> bytes:
-    """Return what a machine would see on that disk, found out without the driver."""
-    if format == "raw":
-        return path.read_bytes()
-    raw = path.with_suffix(".seen")
-    qemu_img("convert", "-U", "-f", format, "-O", "raw", str(path), str(raw))
-    data = raw.read_bytes()
-    raw.unlink()
-    return data
-
-
-def qemu_img(*words: str) -> str:
-    return subprocess.run(["qemu-img", *words], check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.drivers.images.cloud import needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import needs_qemu_nbd, qemu_img
 
 from restead.drivers.disks.bitmap_rules import Found, believed, generation_of, since
 from restead.drivers.disks.coarse import coarsely

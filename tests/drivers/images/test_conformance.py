@@ -9,7 +9,8 @@ from tests.conformance.live import LiveSuite, LiveVolumesSuite
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import RereadSuite, SpaceSuite
 from tests.conformance.volumes import VolumesSuite
-from tests.drivers.images.cloud import ImagesCloud, needs_qemu_nbd
+from tests.drivers.image_files import needs_qemu_nbd
+from tests.drivers.images.cloud import ImagesCloud
 
 from restead.drivers.images import Accel, ImagesOptions, Power
 

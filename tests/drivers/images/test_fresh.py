@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.drivers.images.cloud import bytes_of, needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import bytes_of, needs_qemu_nbd, qemu_img
 
 from restead.domain.errors import InvalidRequest, Unavailable
 from restead.domain.ids import VolumeId

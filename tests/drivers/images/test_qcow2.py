@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from tests.conformance.cloud import MIB, PROJECT
 from tests.conformance.volumes import read, source_of, target_of
-from tests.drivers.images.cloud import ImagesCloud, bytes_of, needs_qemu_nbd, qemu_img
+from tests.drivers.image_files import bytes_of, needs_qemu_nbd, qemu_img
+from tests.drivers.images.cloud import ImagesCloud
 from tests.lab.microguest import await_report
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from tests.conformance.cloud import PROJECT
-from tests.drivers.images.cloud import bytes_of, to_qcow2
+from tests.drivers.image_files import ImageFiles, to_qcow2
 from tests.lab.domains import domain_xml
 from tests.lab.microguest import make_system_disk
 
-from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.domain.ids import ProjectId, ServerId
 from restead.domain.server import Server
 from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from restead.drivers.libvirt.connection import Connection
@@ -20,7 +20,7 @@ from restead.drivers.libvirt.connection import Connection
 libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
 
 
-class LibvirtCloud:
+class LibvirtCloud(ImageFiles):
     """Domains with image files in *folder*; `close` takes them away."""
 
     def __init__(
@@ -72,23 +72,6 @@ class LibvirtCloud:
 
     def domain(self, server: Server) -> Any:
         return self.connection.lookupByUUIDString(server.id)
-
-    def bytes_of(self, server: Server, volume_id: VolumeId) -> bytes:
-        volume = server.volume(volume_id)
-        assert volume is not None
-        return bytes_of(Path(volume.location), self.format)
-
-    def overwrite(self, server: Server, volume_id: VolumeId, offset: int, data: bytes) -> None:
-        volume = server.volume(volume_id)
-        assert volume is not None
-        with Path(volume.location).open("r+b") as file:
-            file.seek(offset)
-            file.write(data)
-
-    def allocated(self, server: Server, volume_id: VolumeId) -> int:
-        volume = server.volume(volume_id)
-        assert volume is not None
-        return Path(volume.location).stat().st_blocks * 512
 
     def close(self) -> None:
         for id in self.made:

@@ -18,7 +18,7 @@ from tests.conformance.cloud import MIB, PROJECT
 from tests.conformance.live import await_, moment_of, running, sequences_in
 from tests.conformance.servers import SHORT
 from tests.conformance.volumes import read, target_of
-from tests.drivers.images.cloud import qemu_img, to_qcow2
+from tests.drivers.image_files import qemu_img, to_qcow2
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
 from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process

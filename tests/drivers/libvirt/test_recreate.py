@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.cloud import MIB, PROJECT
-from tests.drivers.images.cloud import qemu_img
+from tests.drivers.image_files import qemu_img
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
 

@@ -3,13 +3,14 @@
 The file is locked as long as the moment is open: a note that nobody holds is of one that was killed.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from restead.drivers.disks.locked_file import locked
 
 _ROOM = 512  # bytes: a note is written by one call, over all of the one before
 
@@ -53,14 +54,5 @@ class Note:
 @contextmanager
 def noting(path: Path) -> Iterator[Note | None]:
     """Give the note in that file, made if it is missing; None if somebody else holds it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        yield None
-        return
-    try:
-        yield Note(fd)
-    finally:
-        os.close(fd)
+    with locked(path) as fd:
+        yield None if fd is None else Note(fd)

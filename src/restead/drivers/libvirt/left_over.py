@@ -3,13 +3,14 @@
 The file is locked as long as the moment is open: a note that nobody holds is of one that was killed.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from restead.drivers.disks.locked_file import locked
 
 _MOST = 1 << 20  # bytes of a note
 
@@ -50,14 +51,5 @@ class Note:
 def noting(path: Path) -> Iterator[Note | None]:
     """Give the note in that file, made if it is missing; None if somebody else holds it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        yield None
-        return
-    try:
-        yield Note(fd)
-    finally:
-        os.close(fd)
+    with locked(path) as fd:
+        yield None if fd is None else Note(fd)

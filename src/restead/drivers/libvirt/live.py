@@ -142,13 +142,13 @@ def _source(domain: Any, disk: MachineDisk, path: Path, begun: Begun, connected:
     name = f"disk {disk.id}"
     client = connected.enter_context(closing(NbdClient(_connect(path, name), name, export=disk.target)))
     if not begun.checkpoint or disk.format != "qcow2":
-        return LiveSource(domain, disk.id, client)
+        return LiveSource(domain, client)
     known = {each.name for each in begun.known if disk.target in each.targets}
     marks = None
     if known:
         made = NbdClient(_connect(path, name), name, export=disk.target, bitmap=f"backup-{disk.target}")
         marks = connected.enter_context(closing(made))
-    return MarkedSource(domain, disk.id, client, begun.checkpoint, known, marks)
+    return MarkedSource(domain, client, begun.checkpoint, known, marks)
 
 
 def _connect(path: Path, name: str) -> socket.socket:
