@@ -75,7 +75,7 @@ class FolderKeys:
                 "restead key change, or let the folder use another one first"
             )
         repository.keyring.remove_wrapping(key.id)
-        return finish(repository)
+        return finish(self._opened.records, repository)
 
     # ------------------------------------------------------------------ changing the folder's own
 
@@ -90,7 +90,7 @@ class FolderKeys:
             file = self._opened.settings.passphrase_file
             if file is not None:
                 _replace(file, f"{text}\n".encode())
-            _retire(repository, old)
+            self._retire(repository, old)
         if file is not None:
             return f"the new passphrase opens the repository and stands in {file}; the old one opens it no more"
         return "the new passphrase opens the repository, the old one no more: set `passphrase` to it now"
@@ -105,7 +105,7 @@ class FolderKeys:
             self._add(repository.keyring, KeyFile.create(fresh), f"changed {_today()}")
             fresh.replace(path)
             _sync(path.parent)
-            _retire(repository, old)
+            self._retire(repository, old)
         return f"key file {path} is a new one and opens the repository; copies of the old one open it no more"
 
     # ------------------------------------------------------------------ rotating, erasing
@@ -128,7 +128,7 @@ class FolderKeys:
             return erase(self._opened.records, self._repository(), check_project(project))
 
     def finish(self) -> int:
-        return finish(self._repository())
+        return finish(self._opened.records, self._repository())
 
     # ------------------------------------------------------------------ helpers
 
@@ -140,6 +140,10 @@ class FolderKeys:
 
     def _add(self, keyring: Keyring, secret: Secret, label: str) -> Key:
         return _key(keyring.add_wrapping(secret, label=label or f"added {_today()}", at=_now()), keyring)
+
+    def _retire(self, repository: Repository, id: str) -> None:
+        repository.keyring.remove_wrapping(id)
+        finish(self._opened.records, repository)
 
     @contextmanager
     def _alone(self, who: str) -> Iterator[None]:
@@ -155,11 +159,6 @@ class FolderKeys:
 def _key(one: Wrapping, keyring: Keyring) -> Key:
     used = one.id == keyring.opened_by
     return Key(one.id, one.kind.value, one.label, one.added_at, one.confirmed_at, used)
-
-
-def _retire(repository: Repository, id: str) -> None:
-    repository.keyring.remove_wrapping(id)
-    finish(repository)
 
 
 def _replace(path: Path, data: bytes) -> None:

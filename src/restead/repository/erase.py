@@ -49,19 +49,20 @@ class Erasing:
         self._cache = cache
 
     def lost(self, project: ProjectId) -> Lost:
-        """Return what erasing that project would destroy.
+        """Return what erasing that project would destroy, or what is left of that after a crash.
 
         Raises:
             NotFound: the repository knows no such project.
             InvalidRequest: one of its backups is held.
         """
         self._keyring.refresh()
-        keys = self._keyring.projects.get(project)
+        there = self._keyring.projects.get(project)
+        keys = [each for each in self._keyring.forgotten() if each.project == project] + ([there] if there else [])
         entries = self._manifests(project)
-        if keys is None and not entries:
+        if not keys and not entries:
             raise NotFound(f"the repository holds no project {project}")
-        stored = 0 if keys is None else sum(size for prefix in _prefixes(keys) for _, size in self._store.list(prefix))
-        return Lost(entries, stored)
+        prefixes = [prefix for each in keys for prefix in _prefixes(each)]
+        return Lost(entries, sum(size for prefix in prefixes for _, size in self._store.list(prefix)))
 
     def erase(self, project: ProjectId, also: Also = nothing) -> int:
         """Destroy the keys of that project and all that they open; as `finish`.  Raises as `lost`."""

@@ -15,8 +15,11 @@ from restead.domain.ids import ProjectId
 from restead.domain.stock import Succession
 from restead.records import Records, remembered, service_copy
 from restead.repository import Repository, ServiceCopy
+from restead.workflows.stock import take_stock
 
 log = structlog.get_logger()
+
+Json = dict[str, Any]
 
 Servers = Callable[[], Sequence[Mapping[str, Any]]]
 """Returns the definitions of all servers that a driver keeps, as JSON."""
@@ -68,19 +71,19 @@ class CopyKeeper:
             looked = service_copy.fingerprint(tx), servers
         if looked == self._looked and not self._warning:
             return ""
-        with self._records.begin() as tx:
-            service = remembered.service_id(tx)
-            parts = {**service_copy.parts(tx), "servers": servers}
-        if said := self._write(service, parts):
+        if said := self._write(servers):
             return said
         self._looked = looked
         return ""
 
-    def _write(self, service: str, parts: Mapping[str, Any]) -> str:
-        """Make sure that the newest copy holds *parts*; return why nothing was written."""
+    def _write(self, servers: Sequence[Mapping[str, Any]]) -> str:
+        """Make sure that the newest copy holds what there is; return why nothing was written."""
         copies, repository = self._repository.service_copies, self._repository.keyring.repository_id.hex()
         for _ in range(_TRIES):
+            # The number before the rows: who erases a project puts a copy after he has changed them.  Either we see
+            # them changed, or the number is taken.
             newest = max(copies.numbers(), default=0)
+            service, parts = self._parts(servers)
             there = copies.copy(newest) if newest else None
             if there is not None and there.service != service:
                 return (
@@ -95,6 +98,18 @@ class CopyKeeper:
                 self._forget_old(newest + 1)
                 return ""
         raise Unavailable(f"service/{newest + 1} was taken each of {_TRIES} times")
+
+    def _parts(self, servers: Sequence[Mapping[str, Any]]) -> tuple[str, Json]:
+        """Return who we are and what is to be kept: nothing of backups that the repository does not hold.
+
+        Such a one may be of a project that is being erased, and a crash has left its row as it was.
+        """
+        with self._records.begin() as tx:
+            service = remembered.service_id(tx)
+            parts = service_copy.parts(tx)
+        unheld = take_stock(self._records, self._repository).unheld
+        held = [each for each in _backups(parts) if each["id"] not in unheld]
+        return service, {**_only(parts, held), "servers": servers}
 
     def _forget_old(self, newest: int) -> None:
         try:
@@ -128,11 +143,11 @@ def newest_copy(repository: Repository) -> Found | None:
     return None
 
 
-def forget_project(repository: Repository, project: ProjectId) -> int:
-    """Let no copy tell of that project's backups: put one without them, delete all older ones; return how many.
+def forget_project(records: Records, repository: Repository, project: ProjectId) -> int:
+    """Let no copy tell of backups of that project which are not held, here and in the lists; return how many went.
 
-    Tokens of the project, and servers that are defined, are still the service's, and stay.  A copy that cannot be read
-    goes with the older ones.
+    A copy without them is put, and all older ones are deleted.  Tokens of the project, and servers that are defined,
+    are still the service's, and stay.  A copy that cannot be read goes with the older ones.
 
     Raises:
         Unavailable: copies are put faster than we can; or the store does not answer, or deletes nothing.
@@ -143,16 +158,23 @@ def forget_project(repository: Repository, project: ProjectId) -> int:
         found = next((found for _, found in copies.newest_first() if isinstance(found, ServiceCopy)), None)
         if found is None:
             return copies.forget_old(newest, kept=0)
-        without = replace(found, parts={name: _less(name, part, project) for name, part in found.parts.items()})
-        if copies.put(without, newest + 1):
+        held = take_stock(records, repository).held  # after the copy was read: it knows no backup that rows do not
+        others = [each for each in _backups(found.parts) if each.get("project_id") != project or each.get("id") in held]
+        if copies.put(replace(found, parts=_only(found.parts, others)), newest + 1):
             return copies.forget_old(newest + 1, kept=1)
     raise Unavailable(f"service/{newest + 1} was taken each of {_TRIES} times")
 
 
-def _less(name: str, part: Any, project: ProjectId) -> Any:
-    if name not in ("backups", "checkpoints"):
-        return part
-    return [each for each in part if each.get("project_id") != project]
+def _backups(parts: Mapping[str, Any]) -> Sequence[Json]:
+    found: Sequence[Json] = parts.get("backups", ())
+    return found
+
+
+def _only(parts: Mapping[str, Any], backups: Sequence[Json]) -> Json:
+    """Return *parts* with no backups but these, and with the checkpoints that they are in."""
+    inside = {each.get("checkpoint_id") for each in backups}
+    checkpoints = [each for each in parts.get("checkpoints", ()) if each.get("id") in inside]
+    return {**parts, "backups": backups, "checkpoints": checkpoints}
 
 
 class Successor:

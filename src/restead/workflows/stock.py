@@ -36,6 +36,17 @@ class Stock:
         there = set(map(_key_of, self.entries))
         return [each for each in self.available if _key_of_named(each) not in there]
 
+    @property
+    def unheld(self) -> set[BackupId]:
+        """Backups in any state that name what the repository does not hold."""
+        there = set(map(_key_of, self.entries))
+        return {id for key, id in self.named.items() if key not in there}
+
+    @property
+    def held(self) -> set[BackupId]:
+        """Backups in any state all of whose disks the repository holds."""
+        return set(self.named.values()) - self.unheld
+
 
 def take_stock(records: Records, repository: Repository) -> Stock:
     """Return what there is.
