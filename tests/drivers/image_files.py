@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,10 @@ def bytes_of(path: Path, format: str) -> bytes:
     """Return what a machine would see on that disk, found out without the driver."""
     if format == "raw":
         return path.read_bytes()
-    raw = path.with_suffix(".seen")
-    qemu_img("convert", "-U", "-f", format, "-O", "raw", str(path), str(raw))
-    data = raw.read_bytes()
-    raw.unlink()
-    return data
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "seen"
+        qemu_img("convert", "-U", "-f", format, "-O", "raw", str(path), str(raw))
+        return raw.read_bytes()
 
 
 def qemu_img(*words: str) -> str:

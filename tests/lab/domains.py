@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 _DOMAIN = """<domain type='{kind}'><name>{name}</name><uuid>{uuid}</uuid>
 <metadata><restead:server xmlns:restead='urn:restead:domain:1' project='{project}'/></metadata>
-<memory unit='MiB'>16</memory><vcpu>1</vcpu><os><type arch='x86_64'{machine}>hvm</type>{os}</os>
+<memory unit='MiB'>{memory}</memory><vcpu>1</vcpu><os><type arch='x86_64'{machine}>hvm</type>{os}</os>
 <features><acpi/></features><on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot>
 <on_crash>destroy</on_crash><devices>{disks}{devices}</devices></domain>"""
 _DEVICES = """<emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/>
@@ -31,20 +31,24 @@ swtpm_group = "root"
 
 def domain_xml(
     id: str, name: str, project: str, disks: Sequence[Path], serial: Path, *, real: bool = True, os: str = "",
-    more: str = "",
+    more: str = "", format: str = "raw", memory: int = 16,
 ) -> str:
-    """Return the XML of a domain with these disks, whose format their suffix tells; *real*: for QEMU."""
+    """Return the XML of a domain with these disks.
+
+    *real*: for QEMU.  *format*: of block devices; that of files their suffix tells.  *memory*: MiB.
+    """
     return _DOMAIN.format(
-        kind="qemu" if real else "test", name=escape(name), uuid=id, project=project, os=os,
+        kind="qemu" if real else "test", name=escape(name), uuid=id, project=project, os=os, memory=memory,
         machine=" machine='pc'" if real else "",
         devices=_DEVICES.format(serial=serial, more=more) if real else more,
-        disks="".join(_disk(path, number) for number, path in enumerate(disks)),
+        disks="".join(_disk(path, number, format) for number, path in enumerate(disks)),
     )  # fmt: skip
 
 
-def _disk(path: Path, number: int) -> str:
+def _disk(path: Path, number: int, format: str) -> str:
     kind, where = ("block", "dev") if path.is_block_device() else ("file", "file")
-    format = "qcow2" if path.suffix == ".qcow2" else "raw"
+    if kind == "file":
+        format = "qcow2" if path.suffix == ".qcow2" else "raw"
     return (f"<disk type='{kind}' device='disk'><driver name='qemu' type='{format}' discard='unmap'/>"
             f"<source {where}='{path}'/><target dev='vd{chr(97 + number)}' bus='virtio'/>"
             f"<boot order='{number + 1}'/></disk>")  # fmt: skip

@@ -261,3 +261,13 @@ def test_what_is_not_the_disk_any_more_is_never_flushed_with_success(
         for _ in range(2):
             with pytest.raises(Unavailable, match=said):
                 target.flush()
+
+
+def test_a_disk_that_was_cut_to_nothing_is_no_empty_disk(images: ImagesCloud) -> None:
+    """A backup of no bytes would call itself good."""
+    server = images.make([MIB])
+    os.truncate(images.path_of(server), 0)
+    assert images.driver.server(PROJECT, server.id).status is ServerStatus.ERROR
+    for opening in (target_of, source_of):
+        with pytest.raises(Unavailable, match="holds 0 bytes"), opening(images, server):
+            pass

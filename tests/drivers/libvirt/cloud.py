@@ -10,6 +10,7 @@ import pytest
 from tests.conformance.cloud import PROJECT
 from tests.drivers.image_files import ImageFiles, to_qcow2
 from tests.lab.domains import domain_xml
+from tests.lab.loops import LoopDevices
 from tests.lab.microguest import make_system_disk
 
 from restead.domain.ids import ProjectId, ServerId
@@ -31,13 +32,16 @@ class LibvirtCloud(ImageFiles):
         options: dict[str, object] | None = None,
         *,
         format: str = "raw",
+        devices: bool = False,
     ) -> None:
+        """*devices*: the disks are block devices, not files."""
         self.folder, self.runtime, self.uri, self.format = folder, runtime, connection.uri, format
         chosen = LibvirtOptions(connection.uri, **(options or {}))  # type: ignore[arg-type]
         self.driver = LibvirtDriver(folder / "data", runtime, chosen, connection=connection)
         self.servers = self.volumes = self.driver
         self.connection = connection.get()
         self.made: list[str] = []
+        self.loops, self.devices = LoopDevices(), devices
 
     def make(
         self, sizes: Sequence[int], name: str = "web-1", project: ProjectId = PROJECT, *, boots: bool = False,
@@ -54,7 +58,7 @@ class LibvirtCloud(ImageFiles):
                 os.truncate(path, size)
             if self.format == "qcow2":
                 path = to_qcow2(path)
-            disks.append(path)
+            disks.append(self.loops.of(path) if self.devices else path)
         self.define(id, name, project, disks)
         return self.driver.server(project, ServerId(id))
 
@@ -64,7 +68,7 @@ class LibvirtCloud(ImageFiles):
         self.made.append(id)
         real = self.uri.startswith("qemu")
         return self.connection.defineXML(
-            domain_xml(id, name, project, disks, self.serial_of(id), real=real, **more)  # type: ignore[arg-type]
+            domain_xml(id, name, project, disks, self.serial_of(id), real=real, format=self.format, **more)  # type: ignore[arg-type]
         )
 
     def serial_of(self, id: str) -> Path:
@@ -74,6 +78,12 @@ class LibvirtCloud(ImageFiles):
         return self.connection.lookupByUUIDString(server.id)
 
     def close(self) -> None:
+        try:
+            self._undefine_all()
+        finally:
+            self.loops.close()
+
+    def _undefine_all(self) -> None:
         for id in self.made:
             try:
                 domain = self.connection.lookupByUUIDString(id)

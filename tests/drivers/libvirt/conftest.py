@@ -46,14 +46,16 @@ def clouds(tmp_path: Path, runtime: Path, request: pytest.FixtureRequest) -> Ite
 
     made: list[LibvirtCloud] = []
 
-    def make(kind: str, options: dict[str, object] | None = None, *, format: str = "raw") -> LibvirtCloud:
+    def make(
+        kind: str, options: dict[str, object] | None = None, *, format: str = "raw", devices: bool = False
+    ) -> LibvirtCloud:
         if kind == "test":
             node = tmp_path / "node.xml"
             node.write_text(_NODE)
             connection = Connection(f"test://{node}")
         else:
             connection = request.getfixturevalue(kind)
-        made.append(LibvirtCloud(tmp_path, runtime, connection, options, format=format))
+        made.append(LibvirtCloud(tmp_path, runtime, connection, options, format=format, devices=devices))
         return made[-1]
 
     yield make

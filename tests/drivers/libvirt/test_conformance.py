@@ -50,3 +50,16 @@ class TestQcow2OfADaemon(LiveVolumesSuite, RereadSuite):
     @pytest.fixture
     def cloud(self, clouds: Cloud) -> LibvirtCloud:
         return clouds("daemon", format="qcow2")
+
+
+class TestVolumesOnDevicesOfTheMockHypervisor(VolumesSuite, RereadSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("test", devices=True)
+
+
+@pytest.mark.long
+class TestDevicesInThisProcess(LiveVolumesSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("embed", devices=True)

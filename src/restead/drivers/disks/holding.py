@@ -64,7 +64,7 @@ def held_to_read(disk: DiskDefinition, guard: Guard) -> Iterator[Held]:
     try:
         with translated(disk):
             os.fsync(fd)  # a disk whose last writes cannot be brought to it is not worth a backup
-            held, before = Held(disk, backing, fd, size_of(fd)), _mark_of(fd)
+            held, before = _held(disk, backing, fd), _mark_of(fd)
         yield held
         with translated(disk):
             after = _mark_of(fd)
@@ -86,7 +86,7 @@ def held_to_write(disk: DiskDefinition, guard: Guard) -> Iterator[Held]:
     fd = _patiently(disk, lambda: _open_to_write(backing))
     try:
         with translated(disk):
-            held = Held(disk, backing, fd, size_of(fd))
+            held = _held(disk, backing, fd)
         yield held
     finally:
         os.close(fd)
@@ -95,6 +95,13 @@ def held_to_write(disk: DiskDefinition, guard: Guard) -> Iterator[Held]:
 def require_unused(disk: DiskDefinition, guard: Guard) -> None:
     """Return if this machine does not use the disk itself.  Raises Unavailable."""
     _unused_backing(disk, guard)
+
+
+def _held(disk: DiskDefinition, backing: Backing, fd: int) -> Held:
+    size = size_of(fd)
+    if size == 0:  # a device whose medium is gone, a file that was cut: its bytes are lost, and none are no backup
+        raise Unavailable(f"disk {disk.id} holds 0 bytes", detail=str(disk.path))
+    return Held(disk, backing, fd, size)
 
 
 def _unused_backing(disk: DiskDefinition, guard: Guard) -> Backing:

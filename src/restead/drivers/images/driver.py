@@ -11,16 +11,17 @@ from pathlib import Path
 from restead.domain.errors import Code, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId, same_id
 from restead.domain.server import Server, ServerStatus, Volume
-from restead.drivers.disks.backing import backing_of, measure
+from restead.drivers.disks.backing import backing_of
 from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
 from restead.drivers.disks.holding import require_unused
 from restead.drivers.disks.looks import looks_like
 from restead.drivers.disks.opening import open_source, open_target
-from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image, size_of_image
+from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image
 from restead.drivers.disks.raw import DiskTarget
 from restead.drivers.disks.served import ServedTarget
+from restead.drivers.disks.sizes import size_now
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.definition import Power, ServerDefinition
 from restead.drivers.images.fresh import NewImage, SparseTarget, fresh_images
@@ -286,8 +287,8 @@ class ImagesDriver:
     def _described(self, definition: ServerDefinition, status: ServerStatus) -> Server:
         volumes, missing = [], False
         for disk in definition.boot_first:
-            size = _size(disk)
-            missing = missing or size is None
+            size = size_now(disk)
+            missing = missing or size is None  # the server is in state ERROR until that is put right
             volumes.append(Volume(disk.id, disk.name, size or 0, disk.boot, disk.shared, str(disk.path)))
         can_switch = definition.power is not Power.NONE
         return Server(
@@ -314,13 +315,6 @@ def _changed_at(disk: DiskDefinition, now: datetime) -> datetime:
         return now if backing.is_device else datetime.fromtimestamp(backing.path.stat().st_mtime, UTC)
     except OSError as error:
         raise Unavailable(f"disk {disk.id} was removed while it was opened", detail=str(error)) from error
-
-
-def _size(disk: DiskDefinition) -> int | None:
-    try:
-        return size_of_image(disk) if disk.format == "qcow2" else measure(backing_of(disk.path))
-    except (OSError, ValueError):  # gone, or not to be looked at: the server is in state ERROR until that is put right
-        return None
 
 
 def _address(definition: ServerDefinition, *, private: bool) -> str:

@@ -14,8 +14,10 @@ from restead.domain.server import Server, ServerStatus, Volume
 from restead.drivers.disks.backing import backing_of, measure
 from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
+from restead.drivers.disks.holding import translated as opening
 from restead.drivers.disks.opening import open_source, open_target
-from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, size_of_image
+from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target
+from restead.drivers.disks.sizes import size_now
 from restead.drivers.libvirt.connection import Connection, is_error, library, translated
 from restead.drivers.libvirt.kept import DRIVER, describe, read_kept
 from restead.drivers.libvirt.live import LiveMoments
@@ -111,7 +113,8 @@ class LibvirtDriver:
         """Open disks of a domain; of a stopped one all are locked before the first byte is read.
 
         Raises:
-            NotFound, Unavailable: as the port says; at closing Unavailable: a disk was changed meanwhile.
+            NotFound, Unavailable: as the port says, and for a disk that is shorter than its running domain believes; at
+                closing Unavailable: a disk was changed meanwhile, of a running domain: cut.
             InvalidRequest: a disk is none that is opened.
         """
         domain, machine = self._found(project_id, server_id)
@@ -119,8 +122,10 @@ class LibvirtDriver:
         if status_of(domain) is ServerStatus.RUNNING:
             wanted = dict(zip(volume_ids, disks, strict=True))
             sizes = {disk.target: _served_size(domain, disk) for disk in disks}
+            _require_whole(disks, sizes)
             with self._live.opened(domain, machine, wanted, sizes) as moment:
                 yield moment
+                _require_whole(disks, sizes)
             return
         require_stopped(domain)
         with ExitStack() as opened:
@@ -251,11 +256,21 @@ class LibvirtDriver:
         """Return the bytes of a disk, None if it is not there or cannot be looked at."""
         if disk.strange or self._options.host:
             return _told_size(domain, disk)
-        try:
-            path = Path(disk.path)
-            return size_of_image(disk.definition) if disk.format == "qcow2" else measure(backing_of(path))
-        except (OSError, ValueError):
-            return None
+        return size_now(disk.definition)
+
+
+def _require_whole(disks: Sequence[MachineDisk], sizes: Mapping[str, int]) -> None:
+    """Return if no raw disk is shorter than what its QEMU serves, by target: it reads zeroes behind a disk's end.
+
+    Raises Unavailable.
+    """
+    for disk in disks:
+        if disk.format == "raw":
+            with opening(disk.definition):
+                there = measure(backing_of(Path(disk.path)))
+            if there < sizes[disk.target]:
+                raise Unavailable(f"disk {disk.id} has {there} bytes and its running server believes "
+                                  f"{sizes[disk.target]}: what was cut off would be zeroes in the backup")
 
 
 def _served_size(domain: Any, disk: MachineDisk) -> int:

@@ -1,0 +1,13 @@
+"""How large a disk is now, as its server would see it."""
+
+from restead.drivers.disks.backing import backing_of, measure
+from restead.drivers.disks.definition import DiskDefinition
+from restead.drivers.disks.qcow2_opening import size_of_image
+
+
+def size_now(disk: DiskDefinition) -> int | None:
+    """Return its bytes; None: it is not there, holds nothing (a device that lost its medium), or cannot be read."""
+    try:
+        return (size_of_image(disk) if disk.format == "qcow2" else measure(backing_of(disk.path))) or None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,51 @@
+"""Block devices for tests: loop devices over files, as root.
+
+    with LoopDevices() as devices:
+        device = devices.of(path)      # /dev/loop…, as large as the file
+        devices.resize(device, size)   # as a volume manager grows or shrinks a volume, in use or not
+"""
+
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+
+class LoopDevices:
+    """They are gone at the end of the block, or with `close`."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, Path] = {}
+
+    def __enter__(self) -> "LoopDevices":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def of(self, file: Path) -> Path:
+        device = Path(_losetup("--find", "--show", str(file)).strip())
+        self._files[device] = file
+        return device
+
+    def resize(self, device: Path, size: int) -> None:
+        """*size*: bytes."""
+        os.truncate(self._files[device], size)
+        _losetup("--set-capacity", str(device))
+
+    def detach(self, device: Path) -> None:
+        del self._files[device]
+        _losetup("--detach", str(device))
+
+    def close(self) -> None:
+        for device in list(self._files):
+            self.detach(device)
+
+
+def _losetup(*words: str) -> str:
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    done = subprocess.run(["losetup", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, f"losetup {' '.join(words)}: {done.stderr}"
+    return done.stdout
