@@ -3,10 +3,12 @@
 Subclass, and give a fixture `cloud` (see cloud.py) whose servers boot the small guest of `tests/lab`.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 from tests.conformance.cloud import MIB, PROJECT, Cloud
@@ -17,6 +19,8 @@ from tests.lab.microguest import MODE_AT, SEQUENCE_AT
 from restead.domain.errors import Unavailable
 from restead.domain.server import Server, ServerStatus
 from restead.ports import Consistency, Moment, PausesGuest
+from restead.workflows.pace import PacedSource
+from restead.workflows.throttle import Throttle
 
 SIZES = (4 * MIB, 2 * MIB)
 
@@ -54,6 +58,30 @@ def disks_in(server: Server, moment: Moment) -> Sequence[bytes]:
     return [read(moment.sources[volume.id]) for volume in server.volumes]
 
 
+class _Slowed:
+    """A moment that is read as fast as a throttle lets it be."""
+
+    def __init__(self, moment: Moment, throttle: Throttle) -> None:
+        self.sources = {id: PacedSource(source, lambda length: throttle.take(length, lambda: None))
+                        for id, source in moment.sources.items()}  # fmt: skip
+
+
+def _slowly(
+    look: Callable[[Server, Moment], Sequence[bytes]], server: Server, moment: Moment
+) -> Sequence[bytes]:
+    """Look at a moment through a throttle that is lifted after the guest has written some hundred times."""
+    throttle, found = Throttle(), list[bytes]()
+    throttle.set(1)
+    slowed = cast(Moment, _Slowed(moment, throttle))
+    reading = threading.Thread(target=lambda: found.extend(look(server, slowed)))
+    reading.start()
+    reading.join(0.3)
+    assert reading.is_alive()
+    throttle.set(None)
+    reading.join(120)
+    return found
+
+
 def await_(condition: Callable[[], bool], seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -73,13 +101,13 @@ class LiveSuite:
         assert status(cloud, server) is ServerStatus.RUNNING
 
     def test_a_moment_stays_what_it_was_whatever_the_guest_writes(self, cloud: Cloud) -> None:
+        """Also if whoever reads it has to wait."""
         server = running(cloud, "W")
         with moment_of(cloud, server) as moment:
             first, numbers = disks_in(server, moment), sequences_in(server, moment)
             for source, holds in zip(moment.sources.values(), first, strict=True):
                 assert_extents_are_true(source, holds, 0, source.size)
-            time.sleep(0.3)  # the guest writes some hundred times
-            assert first == disks_in(server, moment)
+            assert first == _slowly(disks_in, server, moment)
         await_(lambda: sequences(cloud, server) > numbers)
 
     def test_every_moment_is_one_of_all_disks(self, cloud: Cloud) -> None:

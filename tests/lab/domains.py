@@ -85,6 +85,21 @@ connection.close()
     return done.stdout
 
 
+def qemu_of(id: str) -> int:
+    """Return the process of the running domain of that UUID."""
+    asked = id.encode()
+    found = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if asked in _words(path)[1:]]
+    assert len(found) == 1, found
+    return int(found[0].name)
+
+
+def _words(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 STOP_ALL = """
 for each in connection.listAllDomains():
     try:

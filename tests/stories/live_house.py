@@ -1,5 +1,7 @@
 """The whole house in one process over real machines: images on a disk, and a QEMU for each server that runs."""
 
+import os
+import signal
 import tempfile
 from contextlib import ExitStack
 from datetime import timedelta
@@ -28,9 +30,12 @@ class LiveHouse(House):
         runtime = self._left.enter_context(tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp"))
         disks = self._left.enter_context(tempfile.TemporaryDirectory(prefix="restead-test-", dir="/var/tmp"))
         self.runtime, self.format = Path(runtime), format
-        self.machines = ImagesCloud(Path(disks), self.runtime, Power.QEMU, format=format)
+        self.machines = self._cloud_in(Path(disks))
         self.driver = self.machines.driver
         super().__init__(folder, cloud=cast(Any, self.driver))
+
+    def _cloud_in(self, folder: Path) -> Any:
+        return ImagesCloud(folder, self.runtime, Power.QEMU, format=self.format)
 
     def close(self) -> None:
         super().close()
@@ -50,13 +55,19 @@ class LiveHouse(House):
     def start_machine(self, server: Server) -> None:
         boots = (Report.last_of(self.serial(server)) or Report("", 0, None, ready=False)).boots
         self.driver.start(PROJECT, server.id)
-        await_report(self.driver.serial_log(server.id), lambda report: report.ready and report.boots > boots, limit=120)
+        await_report(self.serial_log(server), lambda report: report.ready and report.boots > boots, limit=120)
 
     def stop_machine(self, server: Server) -> None:
         self.machines.servers.stop(PROJECT, server.id, grace=timedelta(seconds=60))
 
+    def kill_machine(self, server: Server) -> None:
+        os.kill(int((self.machines.folder / f"data/servers/{server.id}.pid").read_text()), signal.SIGKILL)
+
+    def serial_log(self, server: Server) -> Path:
+        return Path(self.driver.serial_log(server.id))
+
     def serial(self, server: Server) -> str:
-        log = self.driver.serial_log(server.id)
+        log = self.serial_log(server)
         return log.read_text(errors="replace") if log.exists() else ""
 
     def as_the_guest_does(self, server: Server, number: int, command: str) -> None:
@@ -73,6 +84,10 @@ class LiveHouse(House):
         definition = self.driver.definition(server.id)
         return [self.driver._qemu.places(definition).socket]
 
+    def left_in(self, server: Server) -> list[str]:
+        """Return what backups that came to nothing have left in a running server."""
+        return [name for each in self.bitmaps(server) for name in each]
+
     def bitmaps(self, server: Server) -> list[list[str]]:
         """Return the names of the bitmaps of each disk of a running server."""
         with self.talking(server) as monitor:
@@ -82,7 +97,7 @@ class LiveHouse(House):
 
     def held(self, server: Server) -> list[bytes]:
         """Return what a machine would see on the disks of a stopped server."""
-        return [bytes_of(self.machines.path_of(server, number), self.format) for number in range(len(server.volumes))]
+        return [bytes_of(Path(volume.location), self.format) for volume in server.volumes]
 
     def read_by(self, backup: Backup) -> int:
         return sum(volume.read for volume in backup.volumes)

@@ -1,13 +1,12 @@
 """Live backups in a whole house over a real QEMU: several at once, slowed down, and when what they need goes away."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conformance.live import await_
 from tests.house import PROJECT
+from tests.stories.libvirt_house import LibvirtHouse
 from tests.stories.live_house import LiveHouse, is_a_moment, numbers
 
 from restead.domain.backup import Backup
@@ -15,10 +14,18 @@ from restead.domain.ids import BackupId
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState
 
+_LONG = pytest.param("libvirt", marks=pytest.mark.long)
+on_both = pytest.mark.parametrize("house", ["images", "libvirt"], indirect=True)
+on_both_long = pytest.mark.parametrize("house", ["images", _LONG], indirect=True)
+
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[LiveHouse]:
-    house = LiveHouse(tmp_path)
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LiveHouse]:
+    if request.param == "images":
+        house = LiveHouse(tmp_path)
+    else:
+        pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
+        house = LibvirtHouse(tmp_path)
     yield house
     house.close()
 
@@ -41,6 +48,7 @@ def let_go(house: LiveHouse) -> None:
     house.service.servers.throttle(house.admin, PROJECT, None, None)
 
 
+@on_both_long
 def test_a_backup_says_how_long_the_guest_stood_still(house: LiveHouse) -> None:
     server = house.machine("W")
     assert house.protect(server).guest_pause_us is None
@@ -53,6 +61,7 @@ def test_a_backup_says_how_long_the_guest_stood_still(house: LiveHouse) -> None:
     assert backup.consistency == "crash"
 
 
+@on_both_long
 def test_two_servers_are_backed_up_at_once_while_they_run(house: LiveHouse) -> None:
     servers, spare = [house.machine("W", name) for name in ("web-1", "web-2")], house.machine("H", "spare")
     for server in servers:
@@ -68,12 +77,13 @@ def test_two_servers_are_backed_up_at_once_while_they_run(house: LiveHouse) -> N
         assert is_a_moment(house.brought_back(found, spare))
 
 
+@on_both
 def test_a_backup_is_slowed_down_and_let_go_while_the_guest_writes(house: LiveHouse) -> None:
     """The moment is the one at its begin, however long the reading takes."""
     server, spare = house.machine("W"), house.machine("H", "spare")
     house.start_machine(server)
     backup = held_up_in_reading(house, server)
-    path = house.machines.path_of(server)
+    path = Path(server.volumes[0].location)
     before = _sequence(path)
     await_(lambda: _sequence(path) > before + 20)
     assert house.backup(backup.id).state is BackupState.PROTECTING
@@ -85,12 +95,13 @@ def test_a_backup_is_slowed_down_and_let_go_while_the_guest_writes(house: LiveHo
     assert numbers(disks)[1] <= before
 
 
+@on_both_long
 def test_a_qemu_killed_while_it_is_read_makes_no_wrong_backup(house: LiveHouse) -> None:
     """The run is tried again, and takes the stopped server then."""
     server, spare = house.machine("W"), house.machine("H", "spare")
     house.start_machine(server)
     backup = held_up_in_reading(house, server)
-    os.kill(int((house.machines.folder / f"data/servers/{server.id}.pid").read_text()), signal.SIGKILL)
+    house.kill_machine(server)
     await_(lambda: house.driver.server(PROJECT, server.id).status is ServerStatus.STOPPED)
     let_go(house)
     found = ended(house, backup.id)
@@ -98,6 +109,7 @@ def test_a_qemu_killed_while_it_is_read_makes_no_wrong_backup(house: LiveHouse) 
     assert house.brought_back(found, spare) == house.held(server)
 
 
+@on_both
 def test_a_backup_that_wants_file_systems_at_rest_fails_without_an_agent(house: LiveHouse) -> None:
     """It does not pretend, and the guest is as it was."""
     server = house.machine("W")
@@ -106,7 +118,7 @@ def test_a_backup_that_wants_file_systems_at_rest_fails_without_an_agent(house: 
     assert backup.state is BackupState.ERROR
     assert backup.failure is not None
     assert "could not be frozen" in backup.failure.message
-    assert house.bitmaps(server) == [[], []]
+    assert house.left_in(server) == []
     assert house.protect(server).state is BackupState.AVAILABLE
 
 

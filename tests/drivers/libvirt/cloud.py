@@ -77,6 +77,17 @@ class LibvirtCloud(ImageFiles):
     def domain(self, server: Server) -> Any:
         return self.connection.lookupByUUIDString(server.id)
 
+    def left_over(self, server: Server) -> list[str]:
+        """Return what is there of live backups, but for checkpoints."""
+        found = []
+        try:
+            found.append(self.domain(server).backupGetXMLDesc())
+        except libvirt.libvirtError:
+            pass
+        folders = (self.folder / "data" / "scratch", self.runtime)
+        found += [str(path) for folder in folders for path in folder.glob("*") if path.suffix != ".note"]
+        return found + [path.read_text() for path in folders[0].glob("*.note") if path.stat().st_size]
+
     def close(self) -> None:
         try:
             self._undefine_all()

@@ -21,7 +21,7 @@ from tests.conformance.volumes import read, target_of
 from tests.drivers.image_files import qemu_img, to_qcow2
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
-from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process
+from tests.lab.domains import STOP_ALL, domain_xml, embed_root, in_own_process, qemu_of
 from tests.lab.microguest import make_system_disk
 
 from restead.domain.errors import Unavailable
@@ -44,15 +44,7 @@ def qcow2(clouds: Cloud) -> LibvirtCloud:
 
 
 def left_over(cloud: LibvirtCloud, server: Server) -> list[str]:
-    """Return what is there of live backups, but for checkpoints."""
-    found = []
-    try:
-        found.append(cloud.domain(server).backupGetXMLDesc())
-    except libvirt.libvirtError:
-        pass
-    folders = (cloud.folder / "data" / "scratch", cloud.runtime)
-    found += [str(path) for folder in folders for path in folder.glob("*") if path.suffix != ".note"]
-    return found + [path.read_text() for path in folders[0].glob("*.note") if path.stat().st_size]
+    return cloud.left_over(server)
 
 
 def checkpoints(cloud: LibvirtCloud, server: Server) -> list[str]:
@@ -171,18 +163,8 @@ def test_marks_that_were_cut_short_do_not_count(qcow2: LibvirtCloud) -> None:
 
 def _kill(cloud: LibvirtCloud, server: Server) -> None:
     """Kill the server's QEMU."""
-    asked = server.id.encode()
-    found = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if _words(path)[1:] and asked in _words(path)]
-    assert len(found) == 1
-    os.kill(int(found[0].name), signal.SIGKILL)
+    os.kill(qemu_of(server.id), signal.SIGKILL)
     await_(lambda: cloud.servers.server(PROJECT, server.id).status is ServerStatus.STOPPED)
-
-
-def _words(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().split(b"\0")
-    except OSError:
-        return []
 
 
 def test_with_snapshots_nothing_is_believed(qcow2: LibvirtCloud) -> None:
