@@ -12,11 +12,15 @@ from xml.sax.saxutils import escape
 
 _DOMAIN = """<domain type='{kind}'><name>{name}</name><uuid>{uuid}</uuid>
 <metadata><restead:server xmlns:restead='urn:restead:domain:1' project='{project}'/></metadata>
-<memory unit='MiB'>{memory}</memory><vcpu>1</vcpu><os><type arch='x86_64'{machine}>hvm</type>{os}</os>
+<memory unit='MiB'>{memory}</memory><vcpu>1</vcpu><os{firmware}><type arch='x86_64'{machine}>hvm</type>{os}</os>
 <features><acpi/></features><on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot>
 <on_crash>destroy</on_crash><devices>{disks}{devices}</devices></domain>"""
-_DEVICES = """<emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/>
-<serial type='file'><source path='{serial}'/><target port='0'/></serial>{more}"""
+_DEVICES = "<emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/>"
+_SERIAL = "<serial type='file'><source path='{serial}'/><target port='0'/></serial>"
+# A serial line that can be written to as well; what comes is in a file all the same.  And the agent's channel.
+_TALKING = """<serial type='unix'><source mode='bind' path='{line}'/><log file='{serial}' append='on'/>
+<target port='0'/></serial>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"""
 _CONF = """user = "root"
 group = "root"
 security_driver = "none"
@@ -32,15 +36,20 @@ swtpm_group = "root"
 def domain_xml(
     id: str, name: str, project: str, disks: Sequence[Path], serial: Path, *, real: bool = True, os: str = "",
     more: str = "", format: str = "raw", memory: int = 16,
+    line: Path | None = None, firmware: str = "",
 ) -> str:
     """Return the XML of a domain with these disks.
 
-    *real*: for QEMU.  *format*: of block devices; that of files their suffix tells.  *memory*: MiB.
+    *real*: for QEMU.  *format*: of block devices; that of files their suffix tells.  *memory*: MiB.  *firmware*: for
+    libvirt to choose one of that kind.
+    *line*: socket of the serial line, for a guest that is talked to, which gets an agent's channel as well.
     """
+    talking = _TALKING.format(line=line, serial=serial) if line else _SERIAL.format(serial=serial)
     return _DOMAIN.format(
         kind="qemu" if real else "test", name=escape(name), uuid=id, project=project, os=os, memory=memory,
+        firmware=f" firmware='{firmware}'" if firmware else "",
         machine=" machine='pc'" if real else "",
-        devices=_DEVICES.format(serial=serial, more=more) if real else more,
+        devices=_DEVICES + talking + more if real else more,
         disks="".join(_disk(path, number, format) for number, path in enumerate(disks)),
     )  # fmt: skip
 

@@ -27,9 +27,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.lab.linux.build import Packages
+
 _SOURCES = Path(__file__).parent / "linux"
 _CACHE = Path(os.environ.get("RESTEAD_LAB_CACHE", Path(__file__).parents[2] / ".cache")) / "linuxguest"
 _LIMIT = 120.0  # seconds for anything the guest does; emulated on a busy machine it is slow
+# Linux, fs/ext4/ext4.h: struct ext4_super_block, s_feature_incompat, EXT4_FEATURE_INCOMPAT_RECOVER
+_SUPERBLOCK_AT, _INCOMPATIBLE_AT, _NEEDS_RECOVERY = 1024, 0x60, 0x4
 _KEPT = 2  # builds: of older states of the sources
 
 
@@ -80,6 +84,12 @@ def built() -> Path:
             fresh.rename(folder)
             _forget_old(folder)
     return folder
+
+
+def packages() -> Packages:
+    """Return Debian packages, unpacked; downloaded if they are not there."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    return Packages(_CACHE / "packages")
 
 
 def _forget_old(newest: Path) -> None:
@@ -133,6 +143,19 @@ def check_file_systems(disks: Sequence[Path]) -> None:
     for words in ((*check, place) for check, place in zip(checks, places, strict=False)):
         done = _run(*words)
         assert done.returncode == 0, f"{' '.join(words)}: {done.returncode}: {done.stdout}{done.stderr}"
+
+
+def at_rest(disks: Sequence[Path]) -> list[bool]:
+    """Tell of a guest's system and data disk, raw, whether no journal has to be replayed: unmounted, or frozen."""
+    root_at = json.loads((built() / "facts.json").read_text())["root_at"]
+    found = []
+    for path, at in zip(disks, (root_at, 0), strict=False):
+        with path.open("rb") as file:
+            file.seek(at + _SUPERBLOCK_AT)
+            block = file.read(_INCOMPATIBLE_AT + 4)
+        assert block[56:58] == b"\x53\xef", f"{path} holds no ext4 file system"
+        found.append(not int.from_bytes(block[_INCOMPATIBLE_AT:], "little") & _NEEDS_RECOVERY)
+    return found
 
 
 def _root_of(system: Path) -> str:

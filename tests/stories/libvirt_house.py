@@ -15,13 +15,17 @@ from restead.drivers.libvirt.connection import Connection
 class LibvirtHouse(LiveHouse):
     """A house whose servers are domains.  `close` ends them, and the daemon."""
 
+    def __init__(self, folder: Path, *, format: str = "raw", **options: object) -> None:
+        self._options = options
+        super().__init__(folder, format=format)
+
     def _cloud_in(self, folder: Path) -> Any:
         from tests.drivers.libvirt.cloud import LibvirtCloud  # which skips where libvirt-python is missing
 
         uri = self._left.enter_context(libvirtd())
         connection = Connection(uri)
         self._left.callback(connection.close)
-        return LibvirtCloud(folder, self.runtime, connection, format=self.format)
+        return LibvirtCloud(folder, self.runtime, connection, self._options, format=self.format)
 
     def kill_machine(self, server: Server) -> None:
         os.kill(qemu_of(server.id), signal.SIGKILL)

@@ -41,6 +41,7 @@ class LibvirtCloud(ImageFiles):
         self.servers = self.volumes = self.driver
         self.connection = connection.get()
         self.made: list[str] = []
+        self.memory, self.firmware = 16, ""  # of domains that are defined from now on
         self.loops, self.devices = LoopDevices(), devices
 
     def make(
@@ -63,12 +64,13 @@ class LibvirtCloud(ImageFiles):
         return self.driver.server(project, ServerId(id))
 
     def define(
-        self, id: str, name: str, project: str, disks: Sequence[Path], **more: str
+        self, id: str, name: str, project: str, disks: Sequence[Path], **more: object
     ) -> Any:
         self.made.append(id)
+        more = {"format": self.format, "memory": self.memory, "firmware": self.firmware, **more}
         real = self.uri.startswith("qemu")
         return self.connection.defineXML(
-            domain_xml(id, name, project, disks, self.serial_of(id), real=real, format=self.format, **more)  # type: ignore[arg-type]
+            domain_xml(id, name, project, disks, self.serial_of(id), real=real, **more)  # type: ignore[arg-type]
         )
 
     def serial_of(self, id: str) -> Path:

@@ -14,8 +14,11 @@ _CONNECTED = """<domain><devices><channel>
 class Guest:
     """A domain of which nobody but its agent is asked; it fails as often as is said."""
 
-    def __init__(self, state: str = "connected", freezes: bool = True, thaw_fails: int = 0) -> None:
-        self.state, self.freezes, self.thaw_fails = state, freezes, thaw_fails
+    def __init__(
+        self, state: str = "connected", freezes: bool = True, thaw_fails: int = 0, answers: int = libvirt.VIR_ERR_OK
+    ) -> None:
+        """*answers*: libvirt's code about a question that changes nothing."""
+        self.state, self.freezes, self.thaw_fails, self.answers = state, freezes, thaw_fails, answers
         self.active, self.frozen, self.limit = True, False, 0
 
     def XMLDesc(self, flags: int) -> str:
@@ -29,6 +32,13 @@ class Guest:
 
     def agentSetResponseTimeout(self, limit: int) -> None:
         self.limit = limit
+
+    def getTime(self) -> dict[str, int]:
+        if self.answers != libvirt.VIR_ERR_OK:
+            error = libvirt.libvirtError("the agent did not answer")
+            error.err = (self.answers, 0, "", 0, "", "", "", 0, 0)
+            raise error
+        return {}
 
     def fsFreeze(self) -> None:
         self.frozen = True  # also if it does not say so in time
@@ -61,6 +71,14 @@ def test_a_guest_without_an_agent_is_not_asked(state: str, notes: list[bool]) ->
     guest = Guest(state)
     assert not freeze(guest, 7, notes.append)
     assert (guest.limit, notes) == (0, [])
+
+
+def test_a_guest_whose_agent_is_deaf_is_not_asked_to_freeze(notes: list[bool]) -> None:
+    """Nobody could be sure afterwards that it is not frozen.  One that only cannot tell the time is asked."""
+    guest = Guest(answers=libvirt.VIR_ERR_AGENT_UNRESPONSIVE)
+    assert not freeze(guest, 7, notes.append)
+    assert (guest.frozen, notes) == (False, [])
+    assert freeze(Guest(answers=libvirt.VIR_ERR_OPERATION_UNSUPPORTED), 7, notes.append)
 
 
 def test_a_guest_that_does_not_say_it_is_frozen_is_thawed(notes: list[bool]) -> None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from tests.lab.microguest import make_system_disk
 from restead.domain.errors import Unavailable
 from restead.domain.ids import VolumeId
 from restead.domain.server import Server, ServerStatus
+from restead.drivers.libvirt.left_over import LeftOver
 from restead.drivers.libvirt.scratch import make_scratch
 from restead.ports import BlockSource, TracksChanges
 
@@ -253,6 +255,25 @@ def test_somebody_elses_backup_is_left_alone(raw: LibvirtCloud, tmp_path: Path) 
     assert "theirs" in domain.backupGetXMLDesc()
     domain.abortJob()
     (raw.runtime / "x").unlink(missing_ok=True)
+
+
+@pytest.mark.long
+def test_a_guest_that_nobody_can_thaw_is_rid_of_the_rest(raw: LibvirtCloud) -> None:
+    """Its agent has become deaf: it stays noted until it has ended, but no backup job holds it up meanwhile."""
+    server = running(raw, "H")
+    domain, socket, scratch = raw.domain(server), raw.runtime / "x.live", raw.folder / "data/scratch/x.live"
+    scratch.parent.mkdir(parents=True)
+    disks = f"<disk name='vda' backup='yes' type='file'><scratch file='{scratch}'/></disk>"
+    domain.backupBegin(f"<domainbackup mode='pull'><server transport='unix' socket='{socket}'/>"
+                       f"<disks>{disks}</disks></domainbackup>", None, 0)  # fmt: skip
+    note = json.dumps(asdict(LeftOver(str(socket), (str(scratch),), frozen=True)))
+    (raw.folder / f"data/scratch/libvirt-{server.id}.note").write_text(note)
+    with pytest.raises(Unavailable, match="virsh domfsthaw"):
+        raw.driver.clean_up(lambda: None)
+    assert left_over(raw, server) == [note]
+    raw.servers.stop(PROJECT, server.id, grace=SHORT)
+    raw.driver.clean_up(lambda: None)
+    assert left_over(raw, server) == []
 
 
 def test_without_space_for_all_that_may_be_overwritten_no_backup_begins(raw: LibvirtCloud) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from restead.domain.errors import Unavailable
-from restead.drivers.libvirt.connection import library
+from restead.drivers.libvirt.connection import is_error, library
 
 _CHANNEL = "org.qemu.guest_agent.0"
 
@@ -18,11 +18,10 @@ def freeze(domain: Any, limit: int, noted: Callable[[bool], None]) -> bool:
     that does not answer within *limit* seconds, or that refuses, is not frozen: whatever of it may be is thawed.
     """
     libvirt = library()
-    if not has_agent(domain):
+    if not has_agent(domain) or not _answers(domain, limit):
         return False
     noted(True)
     try:
-        domain.agentSetResponseTimeout(limit)
         domain.fsFreeze()
     except libvirt.libvirtError:
         if thawed(domain):
@@ -51,6 +50,17 @@ def thawed(domain: Any) -> bool:
             return not domain.isActive()
         except libvirt.libvirtError:
             return False
+    return True
+
+
+def _answers(domain: Any, limit: int) -> bool:
+    """Tell whether the agent answers at all: one that is deaf could not be asked to thaw either, to be sure."""
+    libvirt = library()
+    try:
+        domain.agentSetResponseTimeout(limit)
+        domain.getTime()
+    except libvirt.libvirtError as error:
+        return not is_error(error, "VIR_ERR_AGENT_UNRESPONSIVE", "VIR_ERR_AGENT_COMMAND_TIMEOUT")
     return True
 
 

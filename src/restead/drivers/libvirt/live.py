@@ -124,14 +124,16 @@ class LiveMoments:
         left = note.read()
         if left is None:
             return
-        if left.frozen and not thawed(domain):
-            thaw(domain, THAW_LIMIT)
-        with translated(f"backup of server {machine.uuid} cannot be ended"):
-            _abort(domain, left.socket)
-            if left.checkpoint and not keep:
-                checkpoints.forget(domain, machine, [left.checkpoint], self._qemu_img)
-        for path in (*left.scratch, left.socket):
-            Path(path).unlink(missing_ok=True)
+        try:
+            if left.frozen and not thawed(domain):
+                thaw(domain, THAW_LIMIT)
+        finally:  # a guest whose agent has become deaf is rid of the rest; it stays noted
+            with translated(f"backup of server {machine.uuid} cannot be ended"):
+                _abort(domain, left.socket)
+                if left.checkpoint and not keep:
+                    checkpoints.forget(domain, machine, [left.checkpoint], self._qemu_img)
+            for path in (*left.scratch, left.socket):
+                Path(path).unlink(missing_ok=True)
         note.write(None)
 
     def _note(self, machine: Machine) -> Path:
