@@ -1,8 +1,11 @@
 """What a domain's XML says, and what is made of it."""
 
+from pathlib import Path
+
 import pytest
 
 from restead.domain.errors import Damaged, InvalidRequest
+from restead.drivers.libvirt.kept import nvram_file
 from restead.drivers.libvirt.machine import read_machine
 from restead.drivers.libvirt.options import LibvirtOptions
 
@@ -86,6 +89,24 @@ def test_nvram_and_tpm_are_seen() -> None:
     assert not machine(disk("vda") + "<tpm><backend type='passthrough'/></tpm>").has_tpm
     assert machine("", os="<nvram template='/t'>/v/x_VARS.fd</nvram>").nvram == "/v/x_VARS.fd"
     assert machine("", os="<nvram type='file'><source file='/v/y'/></nvram>").nvram == "/v/y"
+    assert machine("", os="<nvram type='block'><source dev='/dev/y'/></nvram>").nvram == "/dev/y"
+    assert [machine("", os=each).has_nvram for each in ("", "<nvram/>", "<bios/>")] == [False, True, False]
+
+
+@pytest.mark.parametrize(("uri", "folder"), [
+    ("qemu:///system", "/var/lib/libvirt/qemu/nvram"), ("qemu:///embed?root=/r", "/r/lib/qemu/nvram"),
+    ("qemu+unix:///session", "/config/libvirt/qemu/nvram"),
+])  # fmt: skip
+def test_variables_of_firmware_that_libvirt_chooses_are_where_it_keeps_them(
+    uri: str, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The XML of a domain that does not run says nothing of them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    text = f"<domain><name>web-1</name><uuid>{_ID}</uuid><os firmware='{{}}'><type>hvm</type></os></domain>"
+    found = read_machine(text.format("efi"))
+    assert (found.has_nvram, found.nvram) == (True, "")
+    assert nvram_file(found, LibvirtOptions(uri)) == Path(folder) / "web-1_VARS.fd"
+    assert not read_machine(text.format("bios")).has_nvram
 
 
 @pytest.mark.parametrize("text", ["", "<domain/>", "<network><name>x</name><uuid>y</uuid></network>", "<domain>"])

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.cloud import MIB, PROJECT
+from tests.conformance.live import await_
 from tests.drivers.image_files import qemu_img
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
+from tests.lab.linuxguest import packages
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ServerId, VolumeId
@@ -73,6 +75,72 @@ def test_uefi_variables_come_back(cloud: LibvirtCloud) -> None:
     assert f"{nvram} holds what the backup kept" in recreated(cloud, server)
     assert nvram.read_bytes() == bytes(range(256)) * 256
     assert nvram.stat().st_mode & 0o777 == 0o640
+
+
+def test_variables_that_firmware_wrote_come_back_and_not_its_template(cloud: LibvirtCloud) -> None:
+    """libvirt makes them of a template at the first start; a domain that is defined again starts with what was kept."""
+    code, template, nvram = (cloud.folder / f"{name}.fd" for name in ("code", "template", "vars"))
+    code.write_bytes(b"\xf4" * (64 << 10))  # a processor that meets it halts
+    template.write_bytes(b"\xff" * (64 << 10))
+    loader = f"<loader readonly='yes' type='pflash'>{code}</loader>"
+    server = made(cloud, os=f"{loader}<nvram template='{template}'>{nvram}</nvram>")
+    cloud.driver.start(PROJECT, server.id)
+    cloud.domain(server).destroy()
+    assert nvram.read_bytes() == template.read_bytes()
+    nvram.write_bytes(b"\x01 what firmware wrote".ljust(64 << 10, b"\xff"))
+    held = nvram.read_bytes()
+    server = cloud.driver.server(PROJECT, server.id)
+    lose(cloud, server)
+    assert not nvram.exists()
+    recreated(cloud, server)
+    cloud.driver.start(PROJECT, server.id)
+    assert nvram.read_bytes() == held
+
+
+def test_variables_come_back_where_libvirt_chose_the_place(cloud: LibvirtCloud) -> None:
+    """Of a domain whose XML says no more than `firmware='efi'`, as most programs define them."""
+    nvram = Path(cloud.uri.partition("root=")[2]) / "lib/qemu/nvram/lost_VARS.fd"
+    cloud.firmware = "efi"
+    server = made(cloud)
+    assert "UEFI variables: " in str(server.description["left_out"])  # it was never started
+    nvram.parent.mkdir(parents=True, exist_ok=True)
+    nvram.write_bytes(b"variables" * 1000)
+    server = cloud.driver.server(PROJECT, server.id)
+    lose(cloud, server)
+    nvram.unlink(missing_ok=True)
+    assert f"{nvram} holds what the backup kept" in recreated(cloud, server)
+    assert nvram.read_bytes() == b"variables" * 1000
+    nvram.unlink()
+
+
+@pytest.mark.long
+def test_a_machine_with_uefi_and_a_tpm_boots_with_what_it_had(cloud: LibvirtCloud) -> None:
+    """Real firmware, which writes its variables, and a TPM, lost with their domain."""
+    folder = packages().tree("ovmf") / "usr/share/OVMF"
+    code, template, nvram = folder / "OVMF_CODE_4M.fd", folder / "OVMF_VARS_4M.fd", cloud.folder / "vars.fd"
+    cloud.memory = 256
+    loader = f"<loader readonly='yes' type='pflash'>{code}</loader>"
+    server = made(cloud, os=f"{loader}<nvram template='{template}'>{nvram}</nvram>", more=_TPM)
+    tpm = Path(cloud.uri.partition("root=")[2]) / "lib/swtpm" / server.id / "tpm2/tpm2-00.permall"
+
+    def boots() -> None:
+        cloud.serial_of(server.id).unlink(missing_ok=True)
+        cloud.driver.start(PROJECT, server.id)
+        await_(lambda: b"BdsDxe" in cloud.serial_of(server.id).read_bytes(), 250)
+        cloud.domain(server).destroy()
+
+    boots()
+    held = nvram.read_bytes(), tpm.read_bytes()
+    assert held[0] != template.read_bytes()
+    assert "BootOrder".encode("utf-16-le") in held[0]
+    server = cloud.driver.server(PROJECT, server.id)
+    assert server.description["left_out"] == []
+    lose(cloud, server)
+    shutil.rmtree(tpm.parent.parent, ignore_errors=True)
+    recreated(cloud, server)
+    assert (nvram.read_bytes(), tpm.read_bytes()) == held
+    boots()
+    assert "BootOrder".encode("utf-16-le") in nvram.read_bytes()
 
 
 def test_the_state_of_a_tpm_comes_back(cloud: LibvirtCloud) -> None:

@@ -38,16 +38,16 @@ class Kept:
 def describe(machine: Machine, xml: str, options: LibvirtOptions) -> dict[str, object]:
     """Return the domain as JSON; what cannot be read of its state is named in it."""
     nvram, tpm, left_out = None, dict[str, object](), list[str]()
-    if machine.nvram:
+    if machine.has_nvram:
         try:
-            nvram = _plain(_local(machine.nvram, options))
+            nvram = _plain(nvram_file(machine, options))
         except OSError as error:
-            left_out.append(f"UEFI variables {machine.nvram}: {error.strerror or error}")
+            left_out.append(f"UEFI variables: {_words(error)}")
     if machine.has_tpm:
         try:
             tpm = {name: _plain(path) for name, path in _state_files(tpm_folder(machine, options)).items()}
         except OSError as error:
-            left_out.append(f"state of the TPM: {error.strerror or error}")
+            left_out.append(f"state of the TPM: {_words(error)}")
     return {"driver": DRIVER, "schema": _SCHEMA, "xml": xml, "nvram": nvram, "tpm": tpm, "left_out": left_out}
 
 
@@ -82,29 +82,37 @@ def write_state(path: Path, state: StateFile) -> None:
         os.fsync(fd)
 
 
+def nvram_file(machine: Machine, options: LibvirtOptions) -> Path:
+    """Return what holds the domain's UEFI variables.  Raises OSError: nobody can know."""
+    if options.host:
+        raise OSError(f"they are on {options.host}")
+    # Where libvirt chooses the firmware it puts them here, and tells it in the XML of what runs alone (libvirt 9.0).
+    return Path(machine.nvram) if machine.nvram else _kept_by_libvirt(options, "qemu/nvram") / f"{machine.name}_VARS.fd"
+
+
 def tpm_folder(machine: Machine, options: LibvirtOptions) -> Path:
     """Return where libvirt keeps the state of the domain's TPM.  Raises OSError: nobody can know."""
-    return _local_folder(options) / machine.uuid
-
-
-def _local_folder(options: LibvirtOptions) -> Path:
     if options.host:
         raise OSError(f"it is on {options.host}")
+    return _kept_by_libvirt(options, "swtpm") / machine.uuid
+
+
+def _kept_by_libvirt(options: LibvirtOptions, what: str) -> Path:
+    """Return the folder of *what* (qemu/nvram, swtpm), as libvirt is built everywhere."""
     place, _, more = options.uri.partition("?")
     kind = place.partition(":")[2].lstrip("/")
     if kind == "embed":
         root = dict(part.partition("=")[::2] for part in more.split("&")).get("root", "")
-        return Path(root) / "lib" / "swtpm"
+        return Path(root) / "lib" / what
     if kind == "session":
         config = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
-        return Path(config) / "libvirt" / "qemu" / "swtpm"
-    return Path("/var/lib/libvirt/swtpm")
+        return Path(config) / "libvirt" / "qemu" / Path(what).name
+    return Path("/var/lib/libvirt") / what
 
 
-def _local(path: str, options: LibvirtOptions) -> Path:
-    if options.host:
-        raise OSError(f"it is on {options.host}")
-    return Path(path)
+def _words(error: OSError) -> str:
+    """Say what is wrong, and with which file."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 
 def _state_files(folder: Path) -> dict[str, Path]:

@@ -45,7 +45,8 @@ class Machine:
     cpus: int
     architecture: str
     disks: tuple[MachineDisk, ...]  # boot disk first
-    nvram: str  # path of the file that holds its UEFI variables; "" if it has none
+    has_nvram: bool  # it has UEFI variables
+    nvram: str  # path of what holds them; "" if it is not told: libvirt chooses firmware and place when it starts
     has_tpm: bool  # an emulated one, whose state libvirt keeps
 
     def disk(self, target: str) -> MachineDisk | None:
@@ -67,7 +68,8 @@ def read_machine(text: str) -> Machine:
         uuid=uuid_, name=name, project="" if said is None else said.get("project", ""),
         memory=_memory(root.find("memory")), cpus=int(root.findtext("vcpu", "0")),
         architecture="x86_64" if kind is None else kind.get("arch", "x86_64"), disks=_disks(root, uuid_),
-        nvram=root.findtext("os/nvram", "") or _nvram_source(root),
+        has_nvram=root.find("os/nvram") is not None or root.find("os[@firmware='efi']") is not None,
+        nvram=root.findtext("os/nvram", "").strip() or _nvram_source(root),
         has_tpm=root.find("devices/tpm/backend[@type='emulator']") is not None,
     )  # fmt: skip
 
@@ -80,7 +82,7 @@ def _memory(element: ET.Element | None) -> int:
 
 def _nvram_source(root: ET.Element) -> str:
     source = root.find("os/nvram/source")
-    return "" if source is None else source.get("file", "")
+    return "" if source is None else source.get("file", "") or source.get("dev", "")
 
 
 def _disks(root: ET.Element, domain: str) -> tuple[MachineDisk, ...]:

@@ -11,7 +11,7 @@ from restead.domain.errors import InvalidRequest, Unavailable
 from restead.domain.ids import VolumeId
 from restead.drivers.disks.environment import clean_environment
 from restead.drivers.libvirt.connection import is_error, library, translated
-from restead.drivers.libvirt.kept import Kept, StateFile, tpm_folder, write_state
+from restead.drivers.libvirt.kept import Kept, StateFile, nvram_file, tpm_folder, write_state
 from restead.drivers.libvirt.machine import Machine, MachineDisk, read_machine
 from restead.drivers.libvirt.options import LibvirtOptions
 
@@ -91,8 +91,8 @@ def _make_disk(disk: MachineDisk, size: int, qemu_img: str) -> None:
 
 def _states(machine: Machine, kept: Kept, options: LibvirtOptions) -> dict[Path, StateFile]:
     found = {}
-    if kept.nvram is not None and machine.nvram:
-        found[Path(machine.nvram)] = kept.nvram
+    if kept.nvram is not None:
+        found[nvram_file(machine, options)] = kept.nvram
     if kept.tpm:
         folder = tpm_folder(machine, options)
         for name, state in kept.tpm.items():
