@@ -36,6 +36,8 @@ def test_a_running_server_is_backed_up_at_one_moment_and_brought_back(place: Pla
         assert (backup["status"], backup["extend_info"]["consistency"]) == ("available", "crash")
         assert 0 <= backup["extend_info"]["guest_pause_us"] < 60_000_000
         assert running.get(f"/servers/{guest.id}")["server"]["status"] == "running"
+        refused = place.run("protect", guest.name, "--consistency", "filesystem")
+        assert (refused.returncode, "could not be frozen" in refused.stderr) == (1, True), "it has no agent"
         # What is proven below can be seen to be missing: a copy of the files of a running server is no moment.
         later = wait(lambda: None if (copy := guest.naive_copy()).is_a_moment else copy)
         guest.stop()

@@ -32,8 +32,6 @@ from tests.lab.linux.build import Packages
 _SOURCES = Path(__file__).parent / "linux"
 _CACHE = Path(os.environ.get("RESTEAD_LAB_CACHE", Path(__file__).parents[2] / ".cache")) / "linuxguest"
 _LIMIT = 120.0  # seconds for anything the guest does; emulated on a busy machine it is slow
-# Linux, fs/ext4/ext4.h: struct ext4_super_block, s_feature_incompat, EXT4_FEATURE_INCOMPAT_RECOVER
-_SUPERBLOCK_AT, _INCOMPATIBLE_AT, _NEEDS_RECOVERY = 1024, 0x60, 0x4
 _KEPT = 2  # builds: of older states of the sources
 
 
@@ -145,26 +143,26 @@ def check_file_systems(disks: Sequence[Path]) -> None:
         assert done.returncode == 0, f"{' '.join(words)}: {done.returncode}: {done.stdout}{done.stderr}"
 
 
-def at_rest(disks: Sequence[Path]) -> list[bool]:
-    """Tell of a guest's system and data disk, raw, whether no journal has to be replayed: unmounted, or frozen."""
-    root_at = json.loads((built() / "facts.json").read_text())["root_at"]
-    found = []
-    for path, at in zip(disks, (root_at, 0), strict=False):
-        with path.open("rb") as file:
-            file.seek(at + _SUPERBLOCK_AT)
-            block = file.read(_INCOMPATIBLE_AT + 4)
-        assert block[56:58] == b"\x53\xef", f"{path} holds no ext4 file system"
-        found.append(not int.from_bytes(block[_INCOMPATIBLE_AT:], "little") & _NEEDS_RECOVERY)
-    return found
+def read_file(disk: Path, place: str, *, system: bool) -> str:
+    """Return what a file holds, as it stands on a disk, raw, now: what is in journals alone is not seen."""
+    where = _root_of(disk) if system else str(disk)
+    return _tool("debugfs", "-R", f"cat {place}", where)
+
+
+def journals_to_replay(disks: Sequence[Path]) -> list[str]:
+    """Return which of the first two disks, raw, have a file system that was neither unmounted nor frozen."""
+    places = (_root_of(disks[0]), str(disks[1]))
+    return [place for place in places if "needs_recovery" in _tool("dumpe2fs", "-h", place)]
 
 
 def _root_of(system: Path) -> str:
     return f"{system}?offset={json.loads((built() / 'facts.json').read_text())['root_at']}"
 
 
-def _tool(*words: str) -> None:
+def _tool(*words: str) -> str:
     done = _run(*words)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def _run(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -260,15 +258,8 @@ class LinuxGuest:
     def agent(self, command: str, **arguments: object) -> Any:
         """Let the guest's agent do something; return its answer."""
         self.await_text("LAB-AGENT on")
-        with self._connected(self._agent) as sock, sock.makefile("rb") as answers:
-            mark = time.monotonic_ns() & 0x7FFFFFFF
-            _send(sock, "guest-sync-delimited", {"id": mark}, b"\xff")
-            while _answer(answers.readline()).get("return") != mark:
-                pass  # what an earlier conversation has left
-            _send(sock, command, {name.replace("_", "-"): value for name, value in arguments.items()})
-            answer = _answer(answers.readline())
-        assert "return" in answer, f"{command}: {answer}"
-        return answer["return"]
+        with self._connected(self._agent) as sock:
+            return ask_agent(sock, command, **arguments)
 
     def shut_down(self) -> None:
         """Let the guest end in order, and wait for it."""
@@ -322,6 +313,19 @@ class LinuxGuest:
                 time.sleep(0.02)
             else:
                 return sock
+
+
+def ask_agent(sock: socket.socket, command: str, **arguments: object) -> Any:
+    """Let the agent at the other end do something; return its answer."""
+    with sock.makefile("rb") as answers:
+        mark = time.monotonic_ns() & 0x7FFFFFFF
+        _send(sock, "guest-sync-delimited", {"id": mark}, b"\xff")
+        while _answer(answers.readline()).get("return") != mark:
+            pass  # what an earlier conversation has left
+        _send(sock, command, {name.replace("_", "-"): value for name, value in arguments.items()})
+        answer = _answer(answers.readline())
+    assert "return" in answer, f"{command}: {answer}"
+    return answer["return"]
 
 
 def _received(line: socket.socket) -> bytes:

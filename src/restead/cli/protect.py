@@ -1,5 +1,6 @@
 """`restead protect SERVER`: back a server up, and wait until it is done."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -15,6 +16,11 @@ from restead.cli.wiring import Exit, Json, NoWait, fail, over_http, say
 _KB = 1024  # CSBS: "kB, MB and GB mean 2^10, 2^20 and 2^30 bytes"
 
 
+class Consistency(StrEnum):
+    BEST = "best"
+    FILESYSTEM = "filesystem"
+
+
 @over_http
 def protect(
     client: Client,
@@ -22,12 +28,18 @@ def protect(
     name: Annotated[str, typer.Option(help="Name of the backup; made up if left out.", show_default=False)] = "",
     description: Annotated[str, typer.Option(help="A sentence to find it by.", show_default=False)] = "",
     full: Annotated[bool, typer.Option("--full", help="Look at every byte, whatever earlier backups hold.")] = False,
+    consistency: Annotated[
+        Consistency,
+        typer.Option(help="filesystem: fail unless the guest's agent brings its file systems to rest."),
+    ] = Consistency.BEST,
     no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
     """Back up all disks of a server. The backup's id is the last word on standard output."""
     found = find.server(client, server)
     wanted: Body = {"backup_name": name, "description": description, "incremental": not full}
+    if consistency is not Consistency.BEST:
+        wanted["consistency"] = consistency.value  # an extension: said to a service only if it is wanted
     path = f"/providers/{PROVIDER}/resources/{found['id']}/action"
     checkpoint = client.post(path, {"protect": wanted})["checkpoint"]
     backup = client.get("/checkpoint_items", checkpoint_id=checkpoint["id"])["checkpoint_items"][0]
