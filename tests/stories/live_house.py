@@ -25,14 +25,14 @@ SIZES = (4 * MIB, 8 * MIB)
 class LiveHouse(House):
     """A house whose servers are QEMU's.  `close` ends them."""
 
-    def __init__(self, folder: Path, *, format: str = "raw") -> None:
+    def __init__(self, folder: Path, *, format: str = "raw", chunk_size: int = 4096) -> None:
         self._left = ExitStack()
         runtime = self._left.enter_context(tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp"))
         disks = self._left.enter_context(tempfile.TemporaryDirectory(prefix="restead-test-", dir="/var/tmp"))
         self.runtime, self.format = Path(runtime), format
         self.machines = self._cloud_in(Path(disks))
         self.driver = self.machines.driver
-        super().__init__(folder, cloud=cast(Any, self.driver))
+        super().__init__(folder, cloud=cast(Any, self.driver), chunk_size=chunk_size)
 
     def _cloud_in(self, folder: Path) -> Any:
         return ImagesCloud(folder, self.runtime, Power.QEMU, format=self.format)

@@ -71,6 +71,24 @@ def test_a_full_backup_and_three_increments_of_a_guest_that_writes(house: LiveHo
     assert seen == sorted(seen)
 
 
+@pytest.mark.parametrize("format", ["raw", "qcow2"])
+def test_chunks_that_are_holes_in_part_are_not_read_again(tmp_path: Path, format: str) -> None:
+    house = LiveHouse(tmp_path, format=format, chunk_size=256 * 1024)
+    try:
+        server, spare = house.machine("H"), house.machine("H", "spare")
+        house.start_machine(server)
+        for at in range(4096, 7168, 128):  # KiB
+            house.as_the_guest_does(server, 1, f"write -P 4 {at}k 64k")
+        good(house.protect(server))
+        house.as_the_guest_does(server, 1, "write -P 5 5M 64k")
+        second = good(house.protect(server))
+        house.stop_machine(server)
+        assert house.brought_back(second, spare) == house.held(server)
+        assert 0 < house.read_by(second) <= 2 * CHUNKS  # the guest's own disk, too
+    finally:
+        house.close()
+
+
 def test_what_is_written_while_a_backup_reads_is_in_the_next(house: LiveHouse) -> None:
     """Neither in this one nor lost."""
     server, spare = house.machine("H"), house.machine("H", "spare")
@@ -188,8 +206,11 @@ def test_a_disk_that_was_restored_in_between_is_read_whole(house: LiveHouse) -> 
     assert _is_right(house, server, spare) == sum(SIZES)
 
 
-def test_an_image_that_was_made_smaller_and_larger_again_is_backed_up_as_it_is(qcow2: LiveHouse) -> None:
-    """No bitmap notes that; what was cut off is a hole now."""
+@pytest.mark.parametrize("written", [[], ["write -P 5 7M 1k", "write -P 5 5M 1k"]])
+def test_an_image_that_was_made_smaller_and_larger_again_is_backed_up_as_it_is(
+    qcow2: LiveHouse, written: list[str]
+) -> None:
+    """No bitmap notes that; what was cut off is a hole now, whatever was written behind it since."""
     server, spare = qcow2.machine("H"), qcow2.machine("H", "spare")
     qcow2.start_machine(server)
     qcow2.as_the_guest_does(server, 1, "write -P 4 6M 1M")
@@ -201,6 +222,8 @@ def test_an_image_that_was_made_smaller_and_larger_again_is_backed_up_as_it_is(q
         qemu_img("resize", "-q", path, "8M")
 
     _restarted(qcow2, server, resize)
+    for command in written:
+        qcow2.as_the_guest_does(server, 1, command)
     _is_right(qcow2, server, spare)
 
 

@@ -1,18 +1,22 @@
 """Which bitmaps are believed, what they are called, and how what they say is told as few stretches."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.drivers.image_files import needs_qemu_nbd, qemu_img
 
+from restead.domain.extent import Extent
 from restead.drivers.disks.bitmap_rules import Found, believed, generation_of, since
+from restead.drivers.disks.changed import changed_in
 from restead.drivers.disks.coarse import coarsely
 from restead.drivers.disks.qcow2_bitmaps import stored_bitmaps
 from restead.drivers.images.bitmaps import chain_of
 
 MIB = 1 << 20
+PIECE = 4096  # bytes
 A, B, C = (f"restead-0000000{number}-{'0' * 16}" for number in (1, 2, 3))
 
 
@@ -99,3 +103,82 @@ def test_tables_that_are_not_whole_tell_nothing_wrong(tmp_path: Path, harm: int)
         file.write(b"\xff" * 8)
         file.flush()
         assert stored_bitmaps(file.fileno()) in ((), (A,))
+
+
+class Disk:
+    """A `BlockSource` of pieces: a letter is 4 KiB of that byte, `0` written zeroes, `.` a hole."""
+
+    def __init__(self, pieces: str) -> None:
+        self.pieces = pieces
+        self.read: list[int] = []  # offsets
+
+    @property
+    def size(self) -> int:
+        return len(self.pieces) * PIECE
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.read.append(offset)
+        whole = b"".join(bytes(PIECE) if each in ".0" else each.encode() * PIECE for each in self.pieces)
+        buffer[:] = whole[offset : offset + len(buffer)]
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        at = offset
+        while at < offset + length:
+            end = min((at // PIECE + 1) * PIECE, offset + length)
+            yield Extent(at, end - at, data=self.pieces[at // PIECE] != ".")
+            at = end
+
+
+def changed(disk: Disk, written: str) -> str:
+    """Say of which pieces it is believed that they may have changed; *written*: what bitmaps tell."""
+    stretches = [(at * PIECE, PIECE) for at, each in enumerate(written) if each == "w"]
+    marks = ["-"] * len(disk.pieces)
+    for at, length in changed_in(disk, [stretches]):
+        marks[at // PIECE : (at + length) // PIECE] = "c" * (length // PIECE)
+        assert at % PIECE == length % PIECE == 0
+    return "".join(marks)
+
+
+@pytest.mark.parametrize(("pieces", "written", "expected"), [
+    ("a.b.c.d", "-------", "-------"),  # nothing can have been cut in front of d
+    ("a.b.c..", "-------", "-----cc"),  # what is behind c can have been
+    ("a.b.c.d", "------w", "-----cc"),  # d was written after it was cut, perhaps
+    ("a.b.c.d", "---w--w", "---c-cc"),  # a hole that the guest has made is told
+    ("a.b0c0.", "-------", "------c"),  # zeroes that were written are no holes
+    ("a.b.0.0", "-------", "---c-c-"),  # and prove nothing: an image can be made larger with zeroes
+    ("a.b.0.0", "--w----", "-ccc-c-"),
+    (".......", "-------", "ccccccc"),
+    (".0.....", "w------", "c-ccccc"),
+    ("aaaaaaa", "wwwwwww", "ccccccc"),
+    ("abcdefg", "-www--w", "-ccc--c"),
+    ("a......", "w-w-w-w", "ccccccc"),
+])  # fmt: skip
+def test_holes_count_as_changed_only_where_the_disk_may_have_been_cut(
+    pieces: str, written: str, expected: str
+) -> None:
+    assert changed(Disk(pieces), written) == expected
+
+
+def test_little_is_read_to_find_out_where_a_disk_was_not_cut() -> None:
+    """And what it costs is bounded: where no proof is found soon, all holes count."""
+    assert len((disk := Disk("a." * 5000)).read) == 0
+    assert changed(disk, "-" * 10_000) == "-" * 9999 + "c"
+    assert len(disk.read) == 1
+    none = Disk("a." + "0." * 5000)
+    assert changed(none, "-" * 10_002) == "-c" * 5001
+    assert len(none.read) == 16
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_wherever_a_disk_was_cut_all_that_it_lost_counts_as_changed(seed: int) -> None:
+    """By a model: pieces are written, it is cut and made larger, pieces are written again, with or without a note."""
+    luck, size = random.Random(seed), 60
+    for _ in range(100):
+        before = "".join(luck.choice("ab0..") for _ in range(size))
+        cut = luck.randrange(size + 1)
+        now, notes = list(before[:cut].ljust(size, ".")), ["-"] * size
+        for at in luck.sample(range(size), luck.choice((0, 1, 5, 30))):
+            now[at], notes[at] = luck.choice("cd0."), "w"
+        told = changed(Disk("".join(now)), "".join(notes))
+        unlike = [at for at in range(size) if before[at].replace("0", ".") != now[at].replace("0", ".")]
+        assert all(told[at] == "c" for at in unlike), (before, cut, now)

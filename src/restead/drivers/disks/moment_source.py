@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
-from restead.drivers.disks.coarse import Stretch, coarsely
+from restead.drivers.disks.changed import changed_in
+from restead.drivers.disks.coarse import Stretch
 from restead.drivers.nbd import NbdClient
 
 
@@ -36,14 +37,9 @@ class MomentSource(ABC):
         return self._explaining(self._client.extents(offset, length))
 
     def _changed(self, streams: Iterable[Iterable[Stretch]]) -> list[Stretch]:
-        """Return what bitmaps tell, and all that is a hole now, which costs nothing to read.
-
-        An image that was made smaller and larger again while its machine was stopped has lost what stood there, and
-        no bitmap notes that.
-        """
-        holes = ((one.offset, one.length) for one in self.extents(0, self.size) if not one.data)
+        """Return where the disk may have changed, by what bitmaps tell."""
         try:
-            return coarsely([holes, *streams], self.size)
+            return changed_in(self._client, streams)
         except Unavailable as error:
             raise self._explained(error) from error
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
-from restead.drivers.disks.coarse import coarsely
+from restead.drivers.disks.changed import changed_in
 from restead.drivers.disks.generation import changed_since, generation_of, identity_of, is_another
 from restead.drivers.disks.qcow2_bitmaps import StoredBitmaps
 from restead.drivers.nbd import NbdClient
@@ -57,18 +57,12 @@ class ServedSource:
         return generation_of(self._fd)
 
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
-        """Return nothing if the file is what it was in that generation; else what its bitmaps say; None: anything.
-
-        With what they say comes all that is a hole now: what was cut off an image is noted in no bitmap.
-        """
+        """Return nothing if the file is what it was in that generation; else what its bitmaps say; None: anything."""
         unchanged = changed_since(self._fd, generation)
         if unchanged is not None:
             return unchanged
         dirty = self._bitmaps.since(generation)
-        if dirty is None:
-            return None
-        return coarsely([dirty, ((one.offset, one.length) for one in self.extents(0, self.size) if not one.data)],
-                        self.size)
+        return None if dirty is None else changed_in(self, [dirty])
 
 
 class ServedTarget(ServedSource):
