@@ -6,14 +6,12 @@ an increment reads and stores; for raw disks and for qcow2.  Every figure has it
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -30,7 +28,8 @@ from restead.drivers.images.accel import Accelerator
 from restead.ports import PausesGuest
 
 ALONE, BESIDE = "no backup", "a stopped server is backed up"
-LIVE, NICER = "it is backed up itself", "it is backed up itself, restead nicer by 10"
+_NICE = 10  # the default of `backup_nice`
+LIVE, NICER = "it is backed up itself, backup_nice = 0", f"it is backed up itself, backup_nice = {_NICE}"
 FREE, SAVED, FIRST = "no backup is under way", "again, the place was saved", "first, QEMU saves the place"
 _CHANGES = (1, 16, 256)  # pieces of 64 KiB that are changed before an increment
 _WRITES = 256  # of 4 KiB, each in a piece of its own
@@ -111,24 +110,12 @@ def _slow_down(figures: Figures, guest: Guest, twin: Guest, folder: Path, rounds
     """Full backups of the guest, of a stopped server with the same large disk, and none, in turn."""
     for _ in range(rounds):
         spent = {}
-        for what, server in ((LIVE, guest), (BESIDE, twin), (NICER, guest)):
+        for what, server, nice in ((LIVE, guest, 0), (BESIDE, twin, 0), (NICER, guest, _NICE)):
             with _keeper(folder) as keeper:
-                work = partial(keeper.back_up, server)
-                spent[what] = guest.during(partial(_nicely, work) if what == NICER else work)
+                spent[what] = guest.during(partial(keeper.back_up, server, nice=nice))
         spent[ALONE] = guest.during(partial(time.sleep, spent[LIVE].seconds))
         for what, each in spent.items():
             figures.beside.setdefault(what, []).append(each)
-
-
-def _nicely(work: Callable[[], object]) -> None:
-    """Do that in a thread which lets others run first, and so do those that it starts; QEMU is what it was."""
-
-    def nicer() -> None:
-        os.nice(10)  # Linux: of this thread alone
-        work()
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(nicer).result()
 
 
 def _first_writes(figures: Figures, guest: Guest, folder: Path, rounds: int) -> None:

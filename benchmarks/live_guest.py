@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,6 +28,7 @@ from restead.drivers.images.qmp import Monitor, talking
 from restead.ports import BlockSource, Moment, PausesGuest, TracksChanges
 from restead.repository import DiskDescription, Hint, KeyFile, Repository
 from restead.repository.progress import Count
+from restead.workflows.nicely import nicely
 
 LARGE = 2  # the number of the large disk
 PIECE = 64 << 10  # bytes that a dirty bitmap notes as one
@@ -155,8 +157,8 @@ class Keeper:
         self._repository = Repository.open(store, key, cache=folder / "cache", scratch=folder)
         self._last: dict[VolumeId, tuple[ManifestId, str]] = {}
 
-    def back_up(self, guest: Guest, *, believe: bool = True) -> Backup:
-        """*believe*: what the disks' bitmaps say counts; else everything is read."""
+    def back_up(self, guest: Guest, *, believe: bool = True, nice: int = 0) -> Backup:
+        """*believe*: what the disks' bitmaps say counts; else everything is read.  *nice*: as `backup_nice`."""
         parents = [manifest for manifest, _ in self._last.values()]
         with self._repository.session(PROJECT, label="benchmark", reads=parents) as session:
             with guest.moment() as moment:
@@ -169,7 +171,8 @@ class Keeper:
                     if volume == guest.volumes[LARGE]:
                         told = sum(length for _, length in hint.changed) if hint else None
                     description = DiskDescription("disk", moment.taken_at, moment.consistency)
-                    saved.append(session.save(source, parent=parent, hint=hint, description=description))
+                    save = partial(session.save, source, parent=parent, hint=hint, description=description)
+                    saved.append(nicely(nice, save))
             made = session.commit(saved)
         self._last = dict(zip(guest.volumes, zip(made, generations, strict=True), strict=True))
         return Backup(told, saved[LARGE].count)

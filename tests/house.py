@@ -48,6 +48,7 @@ class House:
         self, folder: Path, *, chunk_size: int = 4096, rules: Rules | None = None, cloud: MemoryCloud | None = None,
         database: str | None = None,
         progress_every: timedelta = timedelta(minutes=5),
+        nice: int = 0,
     ) -> None:
         self.folder = folder
         self.database = database or f"sqlite:///{folder}/records.db"
@@ -60,6 +61,7 @@ class House:
         self.untouched: dict[str, object] = {}  # a dump, for tests that something has not changed
         self._rules = rules
         self._progress_every = progress_every
+        self._nice = nice
         Repository.create(self.store, SECRET, chunk_size=chunk_size)
         self.power = Power()
         self.open()
@@ -78,7 +80,7 @@ class House:
         self.engine = Engine(
             self.records,
             stories(self.records, self.repository, self.cloud, self.cloud, grace=timedelta(seconds=1),
-                    progress_every=self._progress_every),
+                    progress_every=self._progress_every, nice=self._nice),
             workers=2,
             pauses=(0.01, 0.02),
         )

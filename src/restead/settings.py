@@ -104,6 +104,9 @@ class Settings(BaseSettings):
         description="Bytes of disk in a chunk, a power of two. Counts only when the repository is made.",
     )
     backup_threads: Threads = Field(3, description="Threads that read and seal one disk of a backup.")
+    backup_nice: int = Field(
+        10, ge=0, le=19, description="How much nicer than the service the threads are that save running servers' disks."
+    )
     restore_threads: Threads = Field(4, description="Threads that fetch, prove and write one disk of a restore.")
     runs: Threads = Field(2, description="Backups, restores and deletions under way at one time; more wait.")
     runs_per_driver: int = Field(

@@ -17,6 +17,7 @@ from restead.app.connections import BoundedConnection, use_all_descriptors
 from restead.app.identity import identity_of
 from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
+from restead.app.niceness import IN_VAIN, is_in_vain
 from restead.app.opening import Opened, opened
 from restead.domain.backup import BackupRules
 from restead.domain.errors import Damaged
@@ -93,6 +94,8 @@ def serve(settings: Settings) -> None:
 def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
     print(f"listening on {url}", flush=True)  # noqa: T201  a result: whoever started us waits for this line
     log.info("service ready", url=url, data=str(house.folder.path), version=__version__)
+    if house.settings.backup_nice and is_in_vain():
+        log.info(IN_VAIN)
     for warning in warnings:
         log.warning(warning)
 
@@ -104,7 +107,9 @@ def _engine(
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
     grace = timedelta(seconds=settings.stop_grace)
-    told = stories(house.records, repository, house.cloud, house.cloud, grace=grace, quotas=rules.quotas)
+    told = stories(
+        house.records, repository, house.cloud, house.cloud, grace=grace, quotas=rules.quotas, nice=settings.backup_nice
+    )
     limits = RunLimits(settings.runs_per_driver, settings.runs_per_host)
     engine = Engine(house.records, told, workers=settings.runs, limits=limits, watch=meter.ended)
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))

@@ -38,16 +38,18 @@ def stories(
     look_every: timedelta = timedelta(seconds=0.5),
     progress_every: timedelta = timedelta(minutes=5),
     quotas: QuotaLimits = QuotaLimits(),
+    nice: int = 0,
 ) -> Mapping[RunKind, Story]:
     """Return the story of every kind of run.
 
     *grace*: how long a server is asked politely to stop.  *look_every*: how often a restore, or a backup, looks
     whether somebody has cancelled or throttled it.  *progress_every*: how much of a backup's work a crash can cost;
-    zero: all of it.  *quotas*: of projects that have none of their own.
+    zero: all of it.  *quotas*: of projects that have none of their own.  *nice*: how much nicer than this process the
+    threads are that save disks of running servers.
     """
     return {
         RunKind.BACKUP: BackupStory(
-            records, repository, servers, volumes, progress_every, look_every=look_every, quotas=quotas
+            records, repository, servers, volumes, progress_every, look_every=look_every, quotas=quotas, nice=nice
         ),
         RunKind.RESTORE: RestoreStory(records, repository, servers, volumes, grace=grace, look_every=look_every),
         RunKind.DELETE: DeleteStory(records, repository),

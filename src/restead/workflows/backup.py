@@ -34,6 +34,7 @@ from restead.records import Records, Transaction, backups, known, quotas
 from restead.records.encoding import plain
 from restead.repository import DiskDescription, Hint, Repository, Saved, Session
 from restead.workflows.meter import Meter, Reading, update
+from restead.workflows.nicely import nicely
 from restead.workflows.pace import Pace, PacedSource
 from restead.workflows.sessions import end_dead_sessions
 from restead.workflows.story import DurableRun, Ending
@@ -54,8 +55,13 @@ class BackupStory:
         *,
         look_every: timedelta = timedelta(seconds=0.5),
         quotas: QuotaLimits = QuotaLimits(),
+        nice: int = 0,
     ) -> None:
-        """*look_every*: how often it is looked whether somebody has set how fast running servers are read."""
+        """*look_every*: how often it is looked whether somebody has set how fast running servers are read.
+
+        *nice*: how much nicer than this process the threads are that save disks of running servers.
+        """
+        self._nice = nice
         self._pace = Pace(records, look_every)
         self._quotas = quotas
         self._progress_every = progress_every
@@ -175,7 +181,8 @@ class BackupStory:
             began = time.monotonic()
             hint = _hint(source, held)
             parent = hint.manifest if hint else parent
-            saved = session.save(
+            save = partial(
+                session.save,
                 PacedSource(source, spend) if spend else source,
                 parent=parent,
                 description=description_of(backup, volume, moment, incremental=parent is not None),
@@ -185,6 +192,7 @@ class BackupStory:
                 check=run.check,
                 due=due,
             )
+            saved = nicely(self._nice if isinstance(moment, PausesGuest) else 0, save)
             seconds = max(time.monotonic() - began, 1e-6)
             roots.append(saved)
             volumes.append(

@@ -1,0 +1,114 @@
+"""What is read of running servers is read and sealed by threads that let others first; nothing else is."""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.fakes.cloud import MemoryCloud
+from tests.house import House
+
+from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.ports import Moment
+from restead.workflows.nicely import nicely
+
+
+class GoneWrongError(Exception):
+    pass
+
+
+def niceness() -> int:
+    """That of this thread alone."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@dataclass(frozen=True)
+class _Paused:
+    """A moment of a server that runs."""
+
+    moment: Moment
+    pause: timedelta = timedelta(milliseconds=1)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.moment, name)
+
+
+class _Watched(MemoryCloud):
+    """Its servers can be read while they run; it notes how nice is who reads and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = False
+        self.seen: dict[str, set[int]] = {}
+
+    def note(self, operation: str) -> None:
+        self.seen.setdefault(operation, set()).add(niceness())
+
+    @contextmanager
+    def open_moment(
+        self, project_id: ProjectId, server_id: ServerId, volume_ids: Sequence[VolumeId]
+    ) -> Iterator[Moment]:
+        with super().open_moment(project_id, server_id, volume_ids) as moment:
+            yield _Paused(moment) if self.live else moment  # type: ignore[misc]
+
+
+@pytest.fixture
+def cloud() -> _Watched:
+    return _Watched()
+
+
+def _house(folder: Path, cloud: _Watched, nice: int) -> House:
+    house = House(folder, cloud=cloud, nice=nice)
+    cut, cloud.before = cloud.before, lambda operation: (cut(operation), cloud.note(operation))[0]
+    return house
+
+
+@pytest.mark.parametrize(("live", "nice", "more"), [(True, 7, 7), (True, 0, 0), (False, 7, 0)])
+def test_disks_of_running_servers_are_read_more_nicely_and_no_others(
+    tmp_path: Path, cloud: _Watched, live: bool, nice: int, more: int
+) -> None:
+    """And moments are opened, and restores read and write, as nicely as the service is."""
+    own = niceness()
+    house = _house(tmp_path, cloud, nice)
+    try:
+        server = house.server()
+        cloud.live = live
+        cloud.fill(server.volumes[0].id, os.urandom(8192))
+        backup = house.protect(server)
+        assert cloud.seen["read"] == {own + more}
+        assert cloud.seen["open_moment"] == {own}
+        cloud.seen.clear()
+        cloud.fill(server.volumes[0].id, os.urandom(8192))
+        house.restore(backup, server)
+        assert cloud.seen["read"] | cloud.seen["write"] == {own}
+    finally:
+        house.close()
+
+
+def test_work_and_the_threads_that_it_starts_are_nicer_and_nobody_else() -> None:
+    found: list[int] = []
+
+    def work() -> str:
+        thread = threading.Thread(target=lambda: found.append(niceness()))
+        thread.start()
+        thread.join()
+        found.append(niceness())
+        return "done"
+
+    own = niceness()
+    assert nicely(5, work) == "done"
+    assert found == [own + 5, own + 5]
+    assert niceness() == own
+
+
+@pytest.mark.parametrize("by", [0, 3])
+def test_what_goes_wrong_goes_wrong_as_without_it(by: int) -> None:
+    def work() -> None:
+        raise GoneWrongError
+
+    with pytest.raises(GoneWrongError):
+        nicely(by, work)
