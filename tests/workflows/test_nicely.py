@@ -5,15 +5,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.fakes.cloud import MemoryCloud
 from tests.house import House
 
+from restead.domain.errors import Damaged
 from restead.domain.ids import ProjectId, ServerId, VolumeId
 from restead.ports import Moment
+from restead.repository import DiskDescription
+from restead.repository.manifest import Root
+from restead.repository.room import Room, Window
 from restead.workflows.nicely import nicely
 
 
@@ -112,3 +118,22 @@ def test_what_goes_wrong_goes_wrong_as_without_it(by: int) -> None:
 
     with pytest.raises(GoneWrongError):
         nicely(by, work)
+
+
+def test_pages_are_fetched_ahead_as_nicely_as_who_asks_for_them_works() -> None:
+    """The threads for that stay, and restores ask for pages as well."""
+    nothing, found = cast(Any, SimpleNamespace(store=None)), list[int]()
+    room = Room(nothing, nothing, nothing, nothing, Window(ahead=1))
+    root = Root(4096, 4096, b"\1" * 32, DiskDescription("data", datetime.now(UTC), "crash"))
+
+    def look() -> None:
+        tree = room.tree(root, lambda _: (found.append(niceness()), b"no page")[1])
+        tree.expect(0, 0)
+        with pytest.raises(Damaged):
+            tree.leaf(0)
+
+    own = niceness()
+    nicely(4, look)
+    look()
+    nicely(4, look)
+    assert found == [own + 4, own, own + 4]

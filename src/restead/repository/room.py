@@ -1,5 +1,6 @@
 """What is needed to read and write one project's things, and how much of it is done at once."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Room:
         self.index = index
         self.lost = lost
         self.reader = Reader(PackReader(shelf), index, names, lost, portion=window.portion, span=window.span)
-        self._pool = ThreadPoolExecutor(window.ahead, thread_name_prefix="ahead") if window.ahead else None
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by how nice their threads are
         self._ahead = window.ahead
 
     def check_keys(self) -> None:
@@ -59,4 +60,11 @@ class Room:
         def read(page: bytes) -> bytes:
             return (near(page) if near else None) or self.reader.thing(Kind.PAGE, page, PAGE_LIMIT)
 
-        return Tree(root, read, self._pool, self._ahead)
+        return Tree(root, read, self._pool(), self._ahead)
+
+    def _pool(self) -> ThreadPoolExecutor | None:
+        """Return threads that are as nice as the caller: those of who is nicer stay so, and would hold up others."""
+        if not self._ahead:
+            return None
+        pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="ahead")  # none of them has begun
+        return self._pools.setdefault(os.getpriority(os.PRIO_PROCESS, 0), pool)
