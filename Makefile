@@ -80,4 +80,4 @@ fuzz: .venv/.dev
 	  tests/repository/test_salvage.py tests/domain/test_retention.py
 
 clean:
-	rm -rf .venv .venv-cinder .venv-judges .venv-keystone .venv-swift .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-cinder .venv-judges* .venv-keystone .venv-swift .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -29,8 +29,9 @@ def listen_to_ctrl_c() -> None:
 class Place:
     """A data folder and what belongs to it; services on it come and go."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, project: str = PROJECT) -> None:
         self.folder = folder
+        self.project = project
         self.data = folder / "data"
         self.log = folder / "service.log"
         self.environment = {
@@ -39,7 +40,7 @@ class Place:
             "RESTEAD_DATA": str(self.data),
             "RESTEAD_RUNTIME": str(folder / "run"),
             "RESTEAD_LOG_LEVEL": "debug",
-            "RESTEAD_PROJECT": PROJECT,
+            "RESTEAD_PROJECT": project,
             "XDG_CONFIG_HOME": str(folder / "config"),
             "COLUMNS": "120",
         }
@@ -56,7 +57,7 @@ class Place:
         )
 
     def token(self, role: str = "member") -> str:
-        return self.restead("token", "create", "--project", PROJECT, "--role", role).split()[-1]
+        return self.restead("token", "create", "--project", self.project, "--role", role).split()[-1]
 
     def disk(self, name: str, size: int, *, seed: int) -> Path:
         """Make a disk: a third of it random bytes, the rest holes."""
@@ -83,7 +84,7 @@ class Running:
         token = place.environment.get("RESTEAD_TOKEN") or place.token()
         place.environment.update(RESTEAD_URL=url, RESTEAD_TOKEN=token)
         self.http = httpx2.Client(
-            base_url=f"{url}/v1/{PROJECT}",
+            base_url=f"{url}/v1/{place.project}",
             headers={"X-Auth-Token": token},
             timeout=30,
             verify=ssl.create_default_context(cafile=str(ca)) if ca else True,

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def protected(running: Running) -> Protected:
+    return protect(running)
+
+
+def protect(running: Running) -> Protected:
+    """Back up a new server of two disks."""
     place = running.place
     disks = {"sys-disk": place.disk("system.raw", SIZE, seed=1), "data-disk": place.disk("data.raw", SIZE, seed=2)}
     flags = [word for id, path in disks.items() for word in ("--disk", f"path={path},id={id}")]
-    server_id = place.restead("server", "add", "web-1", "--project", PROJECT, *flags).split()[-1]
+    server_id = place.restead("server", "add", "web-1", "--project", place.project, *flags).split()[-1]
     backup = running.wait_for_backup(running.begin_backup(server_id))
     assert backup["status"] == "available", backup
     found = Protected(running, server_id, disks, backup)
@@ -101,21 +106,39 @@ def back_up(web: Running) -> dict[str, Any]:
     return dict(backup)
 
 
-class Karbor:
+class Judge:
+    """A published client program in a folder of its own, to which nothing is known but *environment*."""
+
+    def __init__(self, venv: str, running: Running, environment: Mapping[str, str]) -> None:
+        # Nothing of the caller's own cloud may steer the client.
+        self._environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        self._environment |= {"HOME": str(running.place.folder), **environment}
+        self.bin = ROOT / venv / "bin"
+
+    def python(self, program: str, *words: str) -> Any:
+        """Run a Python program with the client's own interpreter; return the JSON it prints."""
+        done = self.finished([self.bin / "python", "-W", "ignore", "-c", program, *words])
+        assert done.returncode == 0, f"{done.stdout} {done.stderr}"
+        return json.loads(done.stdout)
+
+    def finished(self, command: "list[Path | str]") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            list(map(str, command)), env=self._environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+
+class Karbor(Judge):
     """The published command line client, python-karborclient, against that service."""
 
     def __init__(self, running: Running) -> None:
+        super().__init__(".venv-judges", running, {})
         self.url = f"{running.url}/v1/{PROJECT}"
         self.token = running.place.environment["RESTEAD_TOKEN"]
-        # Nothing of the caller's own cloud may steer the client.
-        self._environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        self._environment["HOME"] = str(running.place.folder)
-        self._bin = ROOT / ".venv-judges" / "bin"
 
     def run(self, *words: str, token: str | None = None) -> "subprocess.CompletedProcess[str]":
         """Run a command as it is, whatever comes of it."""
         flags = ["--os-no-client-auth", "--karbor-url", self.url, "--os-auth-token", token or self.token]
-        return self._finished([self._bin / "karbor", *flags, *words])
+        return self.finished([self.bin / "karbor", *flags, *words])
 
     def table(self, *words: str) -> list[dict[str, str]]:
         """Run a command that must succeed; return the rows of the table it prints, by its headings."""
@@ -126,17 +149,6 @@ class Karbor:
     def shown(self, *words: str) -> dict[str, str]:
         """Run a command that prints one object; return its members as they are printed."""
         return {row["Property"]: row["Value"] for row in self.table(*words)}
-
-    def python(self, program: str, *words: str) -> Any:
-        """Run a Python program with the client's own interpreter; return the JSON it prints."""
-        done = self._finished([self._bin / "python", "-c", program, self.url, self.token, *words])
-        assert done.returncode == 0, f"{done.stdout} {done.stderr}"
-        return json.loads(done.stdout)
-
-    def _finished(self, command: "list[Path | str]") -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            list(map(str, command)), env=self._environment, capture_output=True, text=True, timeout=60, check=False
-        )
 
 
 def rows(printed: str) -> list[dict[str, str]]:

@@ -1,8 +1,16 @@
-"""python-karborclient, written for the interface that restead speaks, works with it unchanged."""
+"""python-karborclient, written for the interface that restead speaks, works with it unchanged.
 
+Its calls for restores, checkpoints and the operation log are ours.  Its quotas stand at other paths in another form,
+and plans, triggers and scheduled operations are not in the interface.
+"""
+
+import ast
 import json
 import time
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from tests.app.running import PROJECT, PROVIDER
 from tests.judges.conftest import Karbor, Protected
 
@@ -115,6 +123,59 @@ def test_checkpoint_delete_deletes(karbor: Karbor, protected: Protected) -> None
     assert backup["checkpoint_id"] not in left
 
 
+@pytest.fixture
+def policy(protected: Protected) -> Iterator[dict[str, Any]]:
+    """A policy for the server, whose schedule is off."""
+    restead = protected.running.place.restead
+    schedule = ("--daily", "02:30", "--disabled")
+    id = restead("policy", "create", "nightly", "--server", protected.server_id, *schedule).strip()
+    yield protected.running.get(f"/policies/{id}")["policy"]
+    restead("policy", "delete", id, "--yes")
+
+
+def test_checkpoint_create_runs_a_policy(karbor: Karbor, protected: Protected, policy: dict[str, Any]) -> None:
+    """The client sends neither parameters nor resources, but an extra-info of its own."""
+    running = protected.running
+    made = karbor.shown("checkpoint-create", PROVIDER, policy["id"], "--extra_info", "why=judged")
+    assert made["status"] == "protecting"
+    assert json.loads(made["protection_plan"])["id"] == policy["id"]
+    (item,) = running.get(f"/checkpoint_items?checkpoint_id={made['id']}")["checkpoint_items"]
+    running.wait_for_backup(item["id"])
+    (row,) = karbor.table("checkpoint-list", PROVIDER, "--plan_id", policy["id"])
+    known = running.get(f"/providers/{PROVIDER}/checkpoints/{made['id']}")["checkpoint"]
+    assert (row["Id"], row["Status"], row["Created at"]) == (made["id"], "available", known["created_at"])
+
+
+def test_operation_logs_print_what_was_done(karbor: Karbor, protected: Protected) -> None:
+    """Rows have every column of the client; show has every member."""
+    running = protected.running
+    running.wait_for_restore(running.begin_restore(protected.backup["id"]))
+    known = {each["id"]: each for each in running.get("/operation_logs")["operation_logs"]}
+    listed = {row["Id"]: row for row in karbor.table("operationlog-list")}
+    assert set(listed) == set(known)
+    assert {each["operation_type"] for each in known.values()} >= {"backup", "restore"}
+    for id, row in listed.items():
+        about = known[id]
+        assert ast.literal_eval(row.pop("Extra Info")) == about["extra_info"]
+        assert row == {
+            "Id": id,
+            "Operation Type": about["operation_type"],
+            "Checkpoint id": about["checkpoint_id"],
+            "Plan Id": about["plan_id"] or "-",
+            "Provider id": PROVIDER,
+            "Restore Id": about["restore_id"] or "-",
+            "Scheduled Operation Id": about["scheduled_operation_id"] or "-",
+            "Status": about["status"],
+            "Started At": about["started_at"],
+            "Ended At": about["ended_at"],
+            "Error Info": str(about["error_info"]),
+        }
+    newest = next(iter(known))
+    assert [row["Id"] for row in karbor.table("operationlog-list", "--limit", "1")] == [newest]
+    assert karbor.table("operationlog-list", "--status", "failed") == []
+    assert set(karbor.shown("operationlog-show", newest)) == set(known[newest])
+
+
 def test_the_client_shows_why_it_was_refused(karbor: Karbor, protected: Protected) -> None:
     """It reads the first member of an error's body; what it shows names the code and the object."""
     nobody = "00000000-0000-4000-8000-000000000000"
@@ -139,6 +200,7 @@ while client.restores.get(restore.id).status == "in_progress":
     time.sleep(0.05)
 found = client.restores.find(id=restore.id)
 record = client.checkpoints.get(provider, checkpoint)
+(entry,) = client.operation_logs.list(search_opts={"restore_id": restore.id})
 print(json.dumps({
     "made": restore.to_dict(),
     "found": found.to_dict(),
@@ -147,6 +209,8 @@ print(json.dumps({
     "record": record.to_dict(),
     "records": [one.to_dict() for one in client.checkpoints.list(provider)],
     "plan": record.protection_plan["name"],
+    "logged": entry.to_dict(),
+    "entry": client.operation_logs.get(entry.id).to_dict(),
 }))
 """
 
@@ -155,7 +219,7 @@ def test_the_python_api_of_the_client_works(karbor: Karbor, protected: Protected
     """Objects it makes of answers are the answers."""
     protected.damage()
     running, checkpoint = protected.running, protected.backup["checkpoint_id"]
-    said = karbor.python(_PROGRAM, PROVIDER, checkpoint, json.dumps(protected.parameters()))
+    said = karbor.python(_PROGRAM, karbor.url, karbor.token, PROVIDER, checkpoint, json.dumps(protected.parameters()))
     id = said["made"]["id"]
     record = running.get(f"/providers/{PROVIDER}/checkpoints/{checkpoint}")["checkpoint"]
     assert protected.contents() == protected.saved
@@ -166,3 +230,6 @@ def test_the_python_api_of_the_client_works(karbor: Karbor, protected: Protected
     assert said["record"] == record
     assert said["records"] == running.get(f"/providers/{PROVIDER}/checkpoints")["checkpoints"]
     assert said["plan"] == record["protection_plan"]["name"]
+    entry = running.get(f"/operation_logs/{said['logged']['id']}")["operation_log"]
+    assert (entry["restore_id"], entry["status"]) == (id, "success")
+    assert said["logged"] == said["entry"] == entry

@@ -21,7 +21,7 @@ import httpx2
 
 ROOT = Path(__file__).parent.parent.parent
 VENV = ROOT / ".venv-keystone"
-FIRST = VENV / "first"  # the empty installation
+FIRST = VENV.resolve() / "first"  # the empty installation; its configuration names it so
 PASSWORD = "keystone-secret-of-the-tests"
 _PATIENCE = 120.0
 
@@ -138,7 +138,9 @@ def keystone(folder: Path) -> Iterator[Keystone]:
         subprocess.run([ROOT / "scripts" / "keystone"], check=True)
     shutil.copytree(FIRST, folder)
     configuration = folder / "keystone.conf"
-    configuration.write_text(configuration.read_text().replace(str(FIRST), str(folder)))
+    first = configuration.read_text()
+    assert str(FIRST) in first, f"{configuration} would lead to another installation: remove {VENV}"
+    configuration.write_text(first.replace(str(FIRST), str(folder)))
     running = Keystone(folder, _free_port())
     with closing(sqlite3.connect(folder / "keystone.db")) as database, database:
         # Keystone reads while it writes, on two connections: with a rollback journal it would wait for itself.

@@ -1,17 +1,14 @@
 """The service with OpenStack's Keystone beside its own tokens."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from tests.app.running import PROVIDER, Place, Running, service
-from tests.lab.keystone import PASSWORD, ROOT, Keystone, Token, keystone
+from tests.lab.keystone import Keystone, Token, keystone
 
 _MIB = 1 << 20
 _CACHE = 2.0  # seconds for which the service believes Keystone
@@ -101,39 +98,6 @@ def _wait_until_available(running: Running, token: Token, id: str) -> None:
         assert status == "protecting"
         assert time.monotonic() < until
         time.sleep(0.1)
-
-
-_THROUGH_THE_CATALOG = """
-import json, openstack
-session = openstack.connect(cloud="alice").session
-print(json.dumps(session.get("/quotas", endpoint_filter={"service_type": "data-protect"}).json()))
-"""
-
-
-def test_published_clients_find_the_service(identity: Keystone, running: Running, tmp_path: Path) -> None:
-    """In the catalog, with a user's name and password: openstacksdk by raw calls, and python-karborclient."""
-    clouds = tmp_path / "alice" / "clouds.yaml"
-    clouds.parent.mkdir()
-    clouds.write_text(json.dumps({"clouds": {"alice": identity.clouds("alice", "web")}}))
-    service_id = identity.make("service", type="data-protect", name="restead")
-    url = f"{running.url}/v1/%(project_id)s"
-    identity.make("endpoint", service_id=service_id, interface="public", url=url, region_id="RegionOne")
-    raw = _printed([sys.executable, "-c", _THROUGH_THE_CATALOG], {"OS_CLIENT_CONFIG_FILE": str(clouds)})
-    assert json.loads(raw) == _asked(running, identity.token("alice", "web"), "/quotas").json()
-    account = {
-        "OS_AUTH_URL": identity.url, "OS_USERNAME": "alice", "OS_PASSWORD": PASSWORD, "OS_PROJECT_NAME": "web",
-        "OS_USER_DOMAIN_ID": "default", "OS_PROJECT_DOMAIN_ID": "default",
-    }  # fmt: skip
-    subprocess.run([ROOT / "scripts" / "judges"], env={**os.environ, "PYTHON": sys.executable}, check=True)
-    assert "| Id " in _printed([ROOT / ".venv-judges" / "bin" / "karbor", "restore-list"], account)
-
-
-def _printed(command: Sequence[str | Path], environment: Mapping[str, str]) -> str:
-    """Return what a program prints to whom nothing is known but *environment*."""
-    known = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}
-    done = subprocess.run(list(map(str, command)), env=known, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_what_keystone_does_not_know_is_401(identity: Keystone, running: Running) -> None:
