@@ -86,13 +86,14 @@ def _insert(tx: Transaction, count: int) -> None:
     for first in range(0, count, _PART):
         last = min(first + _PART, count) - 1
         for table, own in _OWN.items():
-            values = {c.name: own.get(c.name, f"one.{c.name}") for c in table.columns}
+            values = {c.name: own.get(c.name, f'one."{c.name}"') for c in table.columns}
+            names = ", ".join(f'"{name}"' for name in values)  # one of them, "full", is a word of SQL
             chosen = ", ".join(values.values())
             chosen = chosen.replace("{hex}", ours["hex"]).replace("{time}", ours["time"].replace("{count}", str(count)))
             column = "backup_id" if table is volume_backups else "id"
             one = f"'c-' || '{_ONE}'" if table is checkpoints else f"'{_ONE}'"
             text = (
-                f"INSERT INTO {table.name} ({', '.join(values)}) WITH RECURSIVE n(i) AS "
+                f"INSERT INTO {table.name} ({names}) WITH RECURSIVE n(i) AS "
                 f"(SELECT CAST({first} AS bigint) UNION ALL SELECT i + 1 FROM n WHERE i < {last}) "
                 f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = {one}"
             )

@@ -1,6 +1,7 @@
 """`restead policy …`: what is backed up when, and what of it is kept."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,9 @@ from restead.cli.wiring import Json, agree, group, over_http, say
 policies = group("policy", "Back servers up by a schedule, and say what of that is kept.")
 
 _TYPE = "OS::Nova::Server"
+_UTC = "UTC+00:00"
+_KEPT = ("max_backups", "retention_duration_days", "day_backups", "week_backups", "month_backups", "year_backups",
+         "permanent")  # fmt: skip
 _PolicyName = Annotated[str, typer.Argument(help="Name or id.", metavar="POLICY")]
 _Servers = Annotated[
     list[str] | None, typer.Option("--server", help="Server, by name or id; repeat it for each.", show_default=False)
@@ -26,15 +30,24 @@ _Select = Annotated[
 _Daily = Annotated[str, typer.Option(help="Times of each day, UTC: 02:30, or 02:30,14:30.", show_default=False)]
 _Weekly = Annotated[str, typer.Option(help="Days and times, UTC: SA,SU@01:00.", show_default=False)]
 _Pattern = Annotated[str, typer.Option(help="The schedule as iCalendar instead.", show_default=False)]
-_Most = Annotated[int, typer.Option("--keep", help="So many of each server; -1: no limit.", show_default=False)]
-_Days = Annotated[int, typer.Option("--keep-days", help="So many days; -1: no limit.", show_default=False)]
-_Daylies = Annotated[int, typer.Option("--keep-daily", help="The last of each of so many days.", show_default=False)]
-_Weeklies = Annotated[int, typer.Option("--keep-weekly", help="… of so many weeks.", show_default=False)]
-_Monthlies = Annotated[int, typer.Option("--keep-monthly", help="… of so many months.", show_default=False)]
-_Yearlies = Annotated[int, typer.Option("--keep-yearly", help="… of so many years.", show_default=False)]
-_Zone = Annotated[str, typer.Option("--timezone", help="Where those days begin.", metavar="UTC±HH:MM")]
+_Number = int | None  # None: not named
+_Most = Annotated[_Number, typer.Option("--keep", help="So many of each server; -1: no limit.", show_default=False)]
+_Days = Annotated[_Number, typer.Option("--keep-days", help="So many days; -1: no limit.", show_default=False)]
+_Daylies = Annotated[
+    _Number, typer.Option("--keep-daily", help="The last of each of so many days.", show_default=False)
+]
+_Weeklies = Annotated[_Number, typer.Option("--keep-weekly", help="… of so many weeks.", show_default=False)]
+_Monthlies = Annotated[_Number, typer.Option("--keep-monthly", help="… of so many months.", show_default=False)]
+_Yearlies = Annotated[_Number, typer.Option("--keep-yearly", help="… of so many years.", show_default=False)]
+_Zone = Annotated[
+    str | None,
+    typer.Option(
+        "--timezone", help="Where those days begin, UTC+00:00 if never said.", metavar="UTC±HH:MM", show_default=False
+    ),
+]
 _Window = Annotated[
-    int, typer.Option("--window", help="Minutes after which what has not begun waits for the next.", show_default=False)
+    _Number,
+    typer.Option("--window", help="Minutes after which what has not begun waits for the next.", show_default=False),
 ]
 
 
@@ -45,8 +58,8 @@ def create(
     name: Annotated[str, typer.Argument(help="Its name: letters, digits, _ and -.", metavar="NAME")],
     server: _Servers = None, all: _All = False, select: _Select = None,
     daily: _Daily = "", weekly: _Weekly = "", pattern: _Pattern = "",
-    keep: _Most = 0, keep_days: _Days = 0, keep_daily: _Daylies = 0, keep_weekly: _Weeklies = 0,
-    keep_monthly: _Monthlies = 0, keep_yearly: _Yearlies = 0, timezone: _Zone = "UTC+00:00", window: _Window = 0,
+    keep: _Most = None, keep_days: _Days = None, keep_daily: _Daylies = None, keep_weekly: _Weeklies = None,
+    keep_monthly: _Monthlies = None, keep_yearly: _Yearlies = None, timezone: _Zone = None, window: _Window = None,
     tag: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for every backup it makes; repeatable.", show_default=False)
     ] = None,
@@ -54,13 +67,9 @@ def create(
     disabled: Annotated[bool, typer.Option("--disabled", help="Do not run the schedule yet.")] = False,
 ) -> None:  # fmt: skip
     """Make a policy; prints its id. Without any --keep everything is kept."""
-    kept = {
-        "max_backups": keep, "retention_duration_days": keep_days, "day_backups": keep_daily,
-        "week_backups": keep_weekly, "month_backups": keep_monthly, "year_backups": keep_yearly,
-        "timezone": timezone, "window_minutes": window,
-    }  # fmt: skip
+    named = _named(keep, keep_days, keep_daily, keep_weekly, keep_monthly, keep_yearly, timezone, window)
     operation = {
-        "operation_type": "backup", "enabled": not disabled, "operation_definition": kept,
+        "operation_type": "backup", "enabled": not disabled, "operation_definition": {"timezone": _UTC, **named},
         "trigger": {"properties": {"pattern": _schedule(daily, weekly, pattern)}},
     }  # fmt: skip
     body: Body = {"name": name, "description": description, "provider_id": PROVIDER,
@@ -95,13 +104,12 @@ def show(client: Client, policy: _PolicyName, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    keep = found["scheduled_operations"][0]["operation_definition"]
     facts(
         [("id", found["id"]), ("name", found["name"]), ("description", found["description"]),
          ("schedule", _switched(found)), ("when", _when(found)), ("servers", _who(found)),
          ("tags", ", ".join(f"{tag['key']}={tag['value']}" for tag in found["tags"])),
          ("created", when(found["created_at"])),
-         *((name, value) for name, value in keep.items() if name not in ("plan_id", "provider_id"))]
+         *_rules(found).items()]
     )  # fmt: skip
 
 
@@ -114,11 +122,16 @@ def change(
     all: _All = False, select: _Select = None,
     no_select: Annotated[bool, typer.Option("--no-select", help="Take only the servers that are listed.")] = False,
     daily: _Daily = "", weekly: _Weekly = "", pattern: _Pattern = "",
+    keep: _Most = None, keep_days: _Days = None, keep_daily: _Daylies = None, keep_weekly: _Weeklies = None,
+    keep_monthly: _Monthlies = None, keep_yearly: _Yearlies = None, timezone: _Zone = None, window: _Window = None,
+    no_keep: Annotated[
+        bool, typer.Option("--no-keep", help="Take away all rules of what is kept, but those named beside it.")
+    ] = False,
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="Whether its schedule runs.", show_default=False)
     ] = None,
 ) -> None:  # fmt: skip
-    """Change what is named; the rest stays. --server replaces the whole list."""
+    """Change what is named; the rest stays. --server replaces the whole list, 0 takes a --keep or --window away."""
     found = find.policy(client, policy)
     body: Body = {"name": name} if name else {}
     if server or no_servers:
@@ -130,9 +143,14 @@ def change(
         operation["trigger"] = {"properties": {"pattern": _schedule(daily, weekly, pattern)}}
     if enable is not None:
         operation["enabled"] = enable
+    named = _named(keep, keep_days, keep_daily, keep_weekly, keep_monthly, keep_yearly, timezone, window)
+    if named or no_keep:
+        operation["operation_definition"] = {"timezone": _UTC, **_rules(found, but=_KEPT if no_keep else ()), **named}
     body["scheduled_operations"] = [operation]
     made = client.put(f"/policies/{found['id']}", {"policy": body})["policy"]
     say(f"policy {made['name']}: {_switched(made)}, {_who(made)}, {_when(made)}")
+    if _rules(made) != _rules(found):
+        say(f"restead policy preview {made['name']} says what the next run removes")
 
 
 @policies.command("run")
@@ -213,6 +231,18 @@ def _schedule(daily: str, weekly: str, pattern: str) -> str:
         when = f"BYHOUR={int(match[1])};BYMINUTE={int(match[2])}"
         rules.append(f"RRULE:FREQ=WEEKLY;BYDAY={days};{when}" if weekly else f"RRULE:FREQ=DAILY;{when}")
     return "\n".join(["BEGIN:VCALENDAR", "BEGIN:VEVENT", *rules, "END:VEVENT", "END:VCALENDAR", ""])
+
+
+def _named(*given: int | str | None) -> Body:
+    """Return the members of a definition that were named: the order is that of the options."""
+    names = (*_KEPT[:6], "timezone", "window_minutes")
+    return {name: value for name, value in zip(names, given, strict=True) if value is not None}
+
+
+def _rules(policy: Body, but: Sequence[str] = ()) -> Body:
+    """Return what is kept, and the window."""
+    definition: Body = policy["scheduled_operations"][0]["operation_definition"]
+    return {name: value for name, value in definition.items() if name not in ("plan_id", "provider_id", *but)}
 
 
 def _switched(policy: Body) -> str:
