@@ -9,6 +9,12 @@ from restead.domain.errors import InvalidRequest, Unavailable
 from restead.settings import Settings
 
 _BACKLOG = 2048  # connections that may wait
+_ALIVE = {  # every connection that is taken has these from its listener: a peer that vanished is noticed in two minutes
+    socket.TCP_KEEPIDLE: 60,  # seconds of silence before it is asked
+    socket.TCP_KEEPINTVL: 15,
+    socket.TCP_KEEPCNT: 4,
+    socket.TCP_USER_TIMEOUT: 120_000,  # ms that sent bytes may stay without a sign of having come
+}
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -28,6 +34,9 @@ def bind(settings: Settings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _ALIVE.items():
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:

@@ -50,7 +50,7 @@ def set_up_logs(settings: Settings) -> None:
         logger.handlers[:] = []
         logger.propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the API writes its own line for each request
-    logging.getLogger("uvicorn").setLevel(max(level, logging.WARNING))  # its start and stop are told by ours
+    logging.getLogger("uvicorn").setLevel(max(level, logging.ERROR))  # what it warns of, and start and stop, ours tell
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
 
 
