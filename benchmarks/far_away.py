@@ -40,7 +40,7 @@ class FarSteward(Steward):
         self._folder = folder
         self._store = S3Blobs(S3Service("backups", endpoint=url))
         window = window_for(_BUCKET, read_settings(data=folder))
-        self._window = replace(window, restore_threads=1, ahead=0) if way == _ONE else window
+        self._window = replace(window, restore_threads=1, whole=0, ahead=0) if way == _ONE else window
 
     def _opened(self) -> Repository:
         key = KeyFile.read(self._folder / "key")

@@ -81,10 +81,10 @@ class Settings(BaseSettings):
         32, description="Requests that are under way for one disk that is restored or verified from S3."
     )
     s3_request_size: int = Field(
-        1 << 20,
+        1 << 22,
         ge=1 << 18,
         le=1 << 24,
-        description="Bytes of a disk that one request to S3 fetches, at most, and one thread works on at once.",
+        description="Bytes of a disk that one request to S3 fetches, at most.",
     )
     s3_checksums: bool = Field(True, description="Whether each put into S3 carries a SHA-256 to be verified there.")
     s3_lock_days: float = Field(

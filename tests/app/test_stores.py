@@ -102,7 +102,9 @@ def test_far_away_many_small_portions_are_under_way(settings: Settings, tmp_path
     """And on a disk few large ones."""
     near, far = window_for(str(tmp_path), settings), window_for("s3://bucket", settings)
     assert (near.restore_threads, near.portion, near.span, near.ahead) == (4, 2 << 20, 4 << 20, 0)
-    assert (far.restore_threads, far.portion, far.span, far.ahead) == (32, 1 << 20, 1 << 20, 32)
+    assert (far.restore_threads, far.portion, far.ahead) == (32, 2 << 20, 32)
+    assert far.portion < far.span < far.portion + (64 << 10)  # what does not compress is one request
+    assert (near.whole, far.whole, far.whole_threads) == (0, 4 << 20, 16)
     assert far.restore_threads * far.portion < far.unmarked
 
 
@@ -114,6 +116,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_how_much_a_request_asks_for_is_the_operator_s_to_say(settings: Settings) -> None:
-    far = window_for("s3://bucket", settings.model_copy(update={"s3_request_size": 4 << 20}))
-    assert (far.portion, far.span) == (4 << 20, 4 << 20)
+    far = window_for("s3://bucket", settings.model_copy(update={"s3_request_size": 16 << 20}))
+    assert (far.portion, far.whole, far.whole_threads) == (2 << 20, 16 << 20, 4)
+    small = window_for("s3://bucket", settings.model_copy(update={"s3_request_size": 1 << 18}))
+    assert (small.portion, small.whole, small.whole_threads) == (1 << 18, 1 << 18, 32)
     assert far.restore_threads * far.portion < far.unmarked

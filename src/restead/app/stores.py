@@ -14,6 +14,8 @@ from restead.ports import BlobStore
 from restead.repository import Window
 from restead.settings import Settings
 
+_PORTION = 2 << 20  # bytes of a disk that one thread compares and rewrites at once: what a backup stores in a row
+_SEALS = 32 << 10  # bytes: a portion that does not compress is longer by its seals, and one request all the same
 _UNMARKED = 48 << 20  # bytes that a crash of a restore in place lets be written again, at least
 _BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})((?:/[A-Za-z0-9._-]+)*)/?")
 
@@ -74,11 +76,12 @@ def window_for(address: str, settings: Settings) -> Window:
     if folder_of(address) is not None:
         return Window(settings.backup_threads, settings.restore_threads)
     threads = max(settings.s3_requests, settings.restore_threads)
-    size = settings.s3_request_size
-    unmarked = max(_UNMARKED, threads * size * 3 // 2)  # else each thread would wait for the flush of the others
+    portion = min(settings.s3_request_size, _PORTION)
+    unmarked = max(_UNMARKED, threads * portion * 3 // 2)  # else each thread would wait for the flush of the others
     return Window(
-        settings.backup_threads, threads, portion=size, span=size, ahead=settings.s3_requests, unmarked=unmarked
-    )
+        settings.backup_threads, threads, portion=portion, span=portion + _SEALS, whole=settings.s3_request_size,
+        ahead=settings.s3_requests, unmarked=unmarked,
+    )  # fmt: skip
 
 
 def this_folder(data: Path) -> Writer:

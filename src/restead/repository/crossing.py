@@ -34,6 +34,11 @@ class Crossing:
         return max(self.have.root.size, self.want.root.size)
 
     @property
+    def chunk(self) -> int:
+        """Bytes."""
+        return self.want.root.chunk_size
+
+    @property
     def chunks(self) -> int:
         return -(-self.size // self.want.root.chunk_size)
 

@@ -118,12 +118,12 @@ class Inspection:
 
         for _ in look_at(
             self._sizes, look, spend=self._spend, journal=self._journal, told=self._told,
-            threads=self._window.restore_threads,
+            threads=self._window.whole_threads,
         ):  # fmt: skip
             pass  # the journal has it
 
     def _pack(self, room: Room | None, name: str, size: int, spend: Spend) -> None:
-        piece = self._window.span
+        piece = self._window.whole or self._window.span
         if room is None:  # of a project whose keys are destroyed
             if self._depth is not Depth.STRUCTURE:
                 scrub_object(self._store, name, size, spend, piece=piece)

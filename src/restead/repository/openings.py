@@ -28,7 +28,7 @@ def check_contents(room: Room, pack: bytes, size: int, spend: Spend) -> list[Thi
 def open_all(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) -> None:
     """Read all of a pack once, hash it, and open and name everything in it.
 
-    Memory: a span of the reader's, and the largest thing twice.
+    Memory: what the reader fetches at once, and the largest thing twice.
 
     Raises:
         NotFound: it is gone.
@@ -39,7 +39,7 @@ def open_all(room: Room, pack: bytes, size: int, chunk_size: int, spend: Spend) 
     digest, at = blake3(), 0
     wrong: Damaged | None = None
     opener = _Opener(room, pack, chunk_size)
-    for group in _groups(sorted(things, key=lambda each: each.offset), room.reader.span):
+    for group in _groups(sorted(things, key=lambda each: each.offset), room.reader.whole or room.reader.span):
         end = group[-1].offset + group[-1].length
         data = _read(room, name, at, end, spend)
         digest.update(data)

@@ -7,6 +7,7 @@ when none of them holds it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from restead.domain.errors import Damaged, NotFound
 from restead.repository.buffers import Aligned
@@ -43,10 +44,13 @@ class Reader:
         *,
         portion: int = PORTION,
         span: int = SPAN,
+        whole: int = 0,
     ) -> None:
+        """*whole*: bytes of a disk that one thread works on at once where all of it is read; 0: as *portion*."""
         self.packs = packs
         self.portion = portion  # bytes of a disk that one thread works on at once
         self.span = span
+        self.whole = whole
         self.names = names
         self._index = index
         self._known_lost = lost
@@ -172,6 +176,27 @@ def span_of(chunk_size: int, span: int = SPAN) -> int:
     return max(span, chunk_size + TAG_SIZE)
 
 
+Thing = TypeVar("Thing")
+
+
+def neighbours(found: Sequence[tuple[Place, Thing]], span: int) -> Iterator[list[tuple[Place, Thing]]]:
+    """Yield runs of neighbours in one pack, of at most *span* stored bytes; *found* is sorted by place."""
+    group: list[tuple[Place, Thing]] = []
+    start = end = 0
+    for pair in found:
+        place = pair[0]
+        after = place.offset + place.length
+        near = group and place.pack == group[0][0].pack and place.offset <= end + GAP
+        if not near or after - start > span:
+            if group:
+                yield group
+            group, start, end = [], place.offset, after
+        group.append(pair)
+        end = max(end, after)
+    if group:
+        yield group
+
+
 class Fetcher:
     """Fetches chunks for one thread, each stored range once, neighbours together.
 
@@ -199,7 +224,7 @@ class Fetcher:
             known = self._reader.places(chunk.name for chunk in wanted)
             found = [(place, chunk) for chunk in wanted if (place := self._place(chunk, known, bad)) is not None]
             found.sort(key=lambda pair: pair[0][:2])
-            wanted = [chunk for group in self._groups(found) for chunk in self._fetch(group, unpack)]
+            wanted = [chunk for group in neighbours(found, self._span) for chunk in self._fetch(group, unpack)]
         if bad:
             ranges = joined((chunk.offset, len(chunk.view)) for _, chunk in bad)
             raise Damaged(bad[0][0].message, ranges=ranges, detail=bad[0][0].detail) from bad[0][0]
@@ -219,23 +244,6 @@ class Fetcher:
             what = self._reader.what(place, Kind.CHUNK, chunk.name)
             self._reader.spoil(place, Damaged(f"{what} would hold {place.plain} bytes, expected {len(chunk.view)}"))
             place = None
-
-    def _groups(self, found: Sequence[tuple[Place, Wanted]]) -> Iterator[list[tuple[Place, Wanted]]]:
-        """Yield runs of neighbours in one pack."""
-        group: list[tuple[Place, Wanted]] = []
-        start = end = 0
-        for pair in found:
-            place = pair[0]
-            after = place.offset + place.length
-            near = group and place.pack == group[0][0].pack and place.offset <= end + GAP
-            if not near or after - start > self._span:
-                if group:
-                    yield group
-                group, start, end = [], place.offset, after
-            group.append(pair)
-            end = max(end, after)
-        if group:
-            yield group
 
     def _fetch(self, group: Sequence[tuple[Place, Wanted]], unpack: bool) -> list[Wanted]:
         """Fetch one run; return what must be looked up again because it is not there, or not what it should be."""

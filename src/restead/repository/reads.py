@@ -142,7 +142,7 @@ class Reads:
             Damaged: *ranges* of the disk are lost or damaged; the target holds a part of the backup.
         """
         found = self._manifest(manifest)
-        threads = self._window.restore_threads
+        threads = self._window.whole_threads
         work = Restoring(self._room.reader, found.root, target, threads, progress, check, target_is_new)
         return work.run(found.root_name, self._room.tree(found.root))
 
@@ -159,7 +159,7 @@ class Reads:
             Damaged: with all *ranges* of the disk that are lost or damaged.
         """
         root = self._manifest(manifest).root
-        work = Verifying(self._room.reader, root, self._window.restore_threads, progress, check)
+        work = Verifying(self._room.reader, root, self._window.whole_threads, progress, check)
         return work.run(self._room.tree(root))
 
     def source(self, manifest: ManifestId) -> BlockSource:

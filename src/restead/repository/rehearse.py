@@ -5,13 +5,17 @@ from dataclasses import replace
 from threading import Lock
 
 from restead.domain.errors import Damaged
+from restead.repository.buffers import BUFFERS
+from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
 from restead.repository.crossing import Crossing
 from restead.repository.desk import Desk
 from restead.repository.difference import Change
+from restead.repository.gather import Work, gathered
 from restead.repository.holes import with_holes
 from restead.repository.progress import Count, Report
 from restead.repository.ranges import Range, joined
+from restead.repository.reader import GAP, Fetcher, Wanted, span_of
 from restead.repository.verify import told_at_once
 
 
@@ -41,7 +45,11 @@ class Rehearsing:
         self._crossing.check_size()
         if self._gone:
             self._crossing = replace(self._crossing, want=with_holes(self._crossing.want, joined(self._bad)))
-        work_together(self._crossing.window.restore_threads, self._plan(), self._rehearse)
+        threads, reader, chunk = self._crossing.window.restore_threads, self._crossing.reader, self._crossing.chunk
+        if reader.whole and not self._unpack:
+            work_together(threads, gathered(reader, self._needed(), chunk, reader.whole), self._authenticate)
+        else:
+            work_together(threads, self._plan(), self._rehearse)
         if self._first is not None:
             raise told_at_once(self._first, self._bad)
         return self._report.sum()
@@ -70,6 +78,37 @@ class Rehearsing:
             count.kept += length - written
             self._report.done(thread, length)
 
+    def _needed(self) -> Iterator[Work]:
+        """Yield all that is to be fetched, and count it; what is to be zero needs nothing."""
+        count, end, chunk = self._report.counts[-1], self._crossing.want.root.size, self._crossing.chunk
+        for change in self._plan():
+            length = self._crossing.end(change) - change.first * chunk
+            count.kept += length
+            for at in (at for start, stop in change.runs for at in range(start, stop)):
+                offset = (change.first + at) * chunk
+                size, name = min(chunk, self._crossing.size - offset), change.want_at(at)
+                count.kept -= size
+                if name == ZERO:
+                    count.zero += size
+                else:
+                    count.written += size
+                    yield Work(offset, min(chunk, end - offset), name)
+            self._report.done(self._crossing.window.restore_threads, length)
+
+    def _authenticate(self, thread: int, groups: Iterator[list[Work]]) -> None:
+        """Read and authenticate chunks, none of which is unpacked: they need no memory of their own."""
+        chunk, reader = self._crossing.chunk, self._crossing.reader
+        nowhere = memoryview(bytearray(chunk))
+        for works in groups:
+            self._crossing.check()
+            wanted = [one for work in works for one in _wanted(work, nowhere)]
+            with BUFFERS.borrow(span_of(chunk, reader.whole + GAP)) as (sealed,):
+                try:
+                    Fetcher(reader, chunk, sealed).fetch(wanted, unpack=False)
+                    self._report.counts[thread].read += sum(work.length for work in works)
+                except Damaged as error:
+                    self._note(error)
+
     def _compared(self, desk: Desk, change: Change, start: int, stop: int, count: Count) -> int:
         if self._compare:
             desk.read(self._crossing.target, change, start, stop)
@@ -86,3 +125,12 @@ class Rehearsing:
         with self._lock:
             self._first = self._first or error
             self._bad += error.ranges
+
+
+def _wanted(work: Work, nowhere: memoryview) -> Iterator[Wanted]:
+    """Yield the chunks of a run; their memory is never written."""
+    chunk = len(nowhere)
+    for at in range(0, len(work.names), NAME_SIZE):
+        begin = at // NAME_SIZE * chunk
+        name = work.names[at : at + NAME_SIZE]
+        yield Wanted(name, work.offset + begin, nowhere[: min(chunk, work.length - begin)])

@@ -9,9 +9,10 @@ from restead.repository.backup import UNIT, covering
 from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO, Names
 from restead.repository.crew import work_together
+from restead.repository.gather import Work
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
-from restead.repository.restore import Work, plan_restore, unit_size
+from restead.repository.restore import plan_restore, unit_size
 from restead.repository.tree import Tree
 from restead.repository.verify import MOST_RANGES
 

@@ -7,8 +7,8 @@ root's name is computed anew from what was written where: a unit that was left o
 cannot end as success.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from restead.domain.errors import Code, Damaged, InvalidRequest
 from restead.ports import BlockTarget, KeepsSpace
@@ -16,23 +16,15 @@ from restead.repository.backup import covering
 from restead.repository.buffers import BUFFERS, Aligned
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
+from restead.repository.gather import Work, gathered
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
-from restead.repository.reader import PORTION, Fetcher, Reader, Wanted, span_of
+from restead.repository.reader import GAP, PORTION, Fetcher, Reader, Wanted, span_of
 from restead.repository.seal import Kind
 from restead.repository.tree import FANOUT, Tree, TreeBuilder
 
 ZEROING = 4 << 20  # bytes made zero between two checks
 LOOKING = 1 << 30  # bytes of zeroes that one thread takes at once
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A run of chunks of one leaf page, or a stretch of zeroes."""
-
-    offset: int  # bytes from the start of the disk
-    length: int
-    names: bytes = b""  # of its chunks; empty: all zero
 
 
 def plan_restore(tree: Tree, root: Root, target_size: int, portion: int = PORTION) -> Iterator[Work]:
@@ -49,6 +41,19 @@ def plan_restore(tree: Tree, root: Root, target_size: int, portion: int = PORTIO
             offset = start + at * root.chunk_size
             yield Work(offset, min(len(names) // NAME_SIZE * root.chunk_size, root.size - offset), names)
     yield from _zeroes(root.size, target_size, page_size)
+
+
+def in_groups(reader: Reader, works: Iterator[Work], chunk_size: int) -> Iterator[list[Work]]:
+    """Yield that work as it is best fetched: as it comes, or in the order of the packs."""
+    return gathered(reader, works, chunk_size, reader.whole) if reader.whole else ([work] for work in works)
+
+
+@contextmanager
+def whole_buffers(reader: Reader, chunk_size: int) -> Iterator[tuple[Aligned, Fetcher]]:
+    """Lend memory for the chunks of one group, and what fetches them."""
+    portion, span = max(reader.portion, reader.whole), reader.whole + GAP if reader.whole else reader.span
+    with BUFFERS.borrow(unit_size(chunk_size, portion), span_of(chunk_size, span)) as (unit, sealed):
+        yield unit, Fetcher(reader, chunk_size, sealed)
 
 
 def unit_size(chunk_size: int, portion: int = PORTION) -> int:
@@ -100,7 +105,7 @@ class Restoring:
                 code=Code.TARGET_TOO_SMALL,
             )
         self._reserve(tree)
-        work_together(self._threads, self._plan(tree), self._restore_units)
+        work_together(self._threads, in_groups(self._reader, self._plan(tree), self._root.chunk_size), self._restore)
         self._check()
         self._target.flush()
         self._prove(root_name)
@@ -120,33 +125,37 @@ class Restoring:
             self._check()
             self._target.reserve(offset, length)
 
-    def _restore_units(self, thread: int, works: Iterator[Work]) -> None:
-        chunk, reader = self._root.chunk_size, self._reader
-        for work in works:
+    def _restore(self, thread: int, groups: Iterator[list[Work]]) -> None:
+        for works in groups:
             self._check()
-            if work.names:
-                with BUFFERS.borrow(unit_size(chunk, reader.portion), span_of(chunk, reader.span)) as (unit, sealed):
-                    self._write(thread, work, unit, Fetcher(reader, chunk, sealed))
-            else:
-                self._make_zero(thread, work.offset, work.length)
-                self._prove_zeroes(work)
-            self._report.done(thread, work.length)
+            if works[0].names:
+                with whole_buffers(self._reader, self._root.chunk_size) as (unit, fetcher):
+                    self._write_all(thread, works, unit, fetcher)
+            for work in works:
+                if not work.names:
+                    self._make_zero(thread, work.offset, work.length)
+                    self._prove_zeroes(work)
+                self._report.done(thread, work.length)
 
-    def _write(self, thread: int, work: Work, unit: Aligned, fetcher: Fetcher) -> None:
-        """Fetch the chunks of a unit, write them, and note the names of what was written.
+    def _write_all(self, thread: int, works: Sequence[Work], unit: Aligned, fetcher: Fetcher) -> None:
+        """Fetch the chunks of a group, write them, and note the names of what was written.
 
         A chunk's bytes were compared with its name in the very memory that they are written from: they are not
         hashed again.  What is noted is where they went.
         """
+        views = list(views_of(works, self._root.chunk_size, unit))
+        fetcher.fetch([one for work, view in views for one in wanted_of(work, view, self._root.chunk_size)])
+        for work, view in views:
+            self._write(thread, work, view)
+
+    def _write(self, thread: int, work: Work, view: memoryview) -> None:
         chunk, count = self._root.chunk_size, self._report.counts[thread]
         proven = bytearray(len(work.names))
-        runs = list(_runs(work, chunk))
-        fetcher.fetch([one for start, end, zero in runs if not zero for one in _wanted(work, start, end, chunk, unit)])
-        for start, end, zero in runs:
+        for start, end, zero in _runs(work, chunk):
             if zero:
                 self._make_zero(thread, work.offset + start, end - start)
                 continue
-            self._target.write_at(work.offset + start, unit.view[start:end])
+            self._target.write_at(work.offset + start, view[start:end])
             written = slice(start // chunk * NAME_SIZE, -(-end // chunk) * NAME_SIZE)
             proven[written] = work.names[written]
             count.read += end - start
@@ -207,10 +216,20 @@ def _stretches(works: Iterator[Work], chunk: int) -> Iterator[tuple[int, int]]:
         yield at, end - at
 
 
-def _wanted(work: Work, start: int, end: int, chunk: int, unit: Aligned) -> Iterator[Wanted]:
-    for begin in range(start, end, chunk):
-        name = work.names[begin // chunk * NAME_SIZE : (begin // chunk + 1) * NAME_SIZE]
-        yield Wanted(name, work.offset + begin, unit.view[begin : min(begin + chunk, end)])
+def views_of(works: Sequence[Work], chunk: int, unit: Aligned) -> Iterator[tuple[Work, memoryview]]:
+    """Yield each with its part of the buffer, which begins at a whole chunk: direct I/O wants it aligned."""
+    at = 0
+    for work in works:
+        yield work, unit.view[at : at + work.length]
+        at += -(-work.length // chunk) * chunk
+
+
+def wanted_of(work: Work, view: memoryview, chunk: int) -> Iterator[Wanted]:
+    """Yield the chunks of a run that are not zero, each with its part of *view*."""
+    for at in range(0, len(work.names), NAME_SIZE):
+        name, begin = work.names[at : at + NAME_SIZE], at // NAME_SIZE * chunk
+        if name != ZERO:
+            yield Wanted(name, work.offset + begin, view[begin : min(begin + chunk, work.length)])
 
 
 def _keep_nothing(level: int, index: int, name: bytes, page: bytes) -> None:

@@ -24,8 +24,15 @@ class Window:
     restore_threads: int = 4  # each: two portions, a span of sealed bytes
     portion: int = PORTION  # bytes of a disk that one thread fetches, compares and rewrites at once
     span: int = SPAN  # bytes of a pack that are fetched at once, at most
+    whole: int = 0  # the same where all of a disk or pack is read, in the order of the packs; 0: portion and span serve
     ahead: int = 0  # pages that are fetched before they are asked for, where each request takes long
     unmarked: int = 48 << 20  # bytes written to a target since its last mark: what a crash lets be written again
+
+    @property
+    def whole_threads(self) -> int:
+        """How many threads read all of something: as much of a disk in all as `restore_threads` with portions."""
+        fitting = self.restore_threads * self.portion // self.whole if self.whole else self.restore_threads
+        return min(self.restore_threads, max(1, fitting))
 
 
 class Room:
@@ -39,7 +46,9 @@ class Room:
         self.names = names
         self.index = index
         self.lost = lost
-        self.reader = Reader(PackReader(shelf), index, names, lost, portion=window.portion, span=window.span)
+        self.reader = Reader(
+            PackReader(shelf), index, names, lost, portion=window.portion, span=window.span, whole=window.whole
+        )
         self._pools: dict[int, ThreadPoolExecutor] = {}  # by how nice their threads are
         self._ahead = window.ahead
 

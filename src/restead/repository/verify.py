@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 
 from restead.domain.errors import Damaged
-from restead.repository.buffers import BUFFERS, Aligned
-from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.crew import work_together
 from restead.repository.difference import lost_pages
+from restead.repository.gather import Work
 from restead.repository.holes import with_holes
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
 from restead.repository.ranges import Range, joined, total
-from restead.repository.reader import Fetcher, Reader, Wanted, span_of
-from restead.repository.restore import Work, plan_restore, unit_size
+from restead.repository.reader import Fetcher, Reader, Wanted
+from restead.repository.restore import in_groups, plan_restore, views_of, wanted_of, whole_buffers
 from restead.repository.tree import Tree
 
 MOST_RANGES = 100_000  # told of one disk; the message says how many bytes there are in all
@@ -57,34 +56,30 @@ class Verifying:
         for gone in lost_pages(tree):
             self._note(gone)
         plan = plan_restore(with_holes(tree, joined(self._bad)), self._root, self._root.size, self._reader.portion)
-        work_together(self._threads, plan, self._read_units)
+        work_together(self._threads, in_groups(self._reader, plan, self._root.chunk_size), self._read)
         if self._first is not None:
             raise told_at_once(self._first, self._bad)
         return self._report.sum()
 
-    def _read_units(self, thread: int, works: Iterator[Work]) -> None:
-        count, chunk, reader = self._report.counts[thread], self._root.chunk_size, self._reader
-        for work in works:
+    def _read(self, thread: int, groups: Iterator[list[Work]]) -> None:
+        count, chunk = self._report.counts[thread], self._root.chunk_size
+        for works in groups:
             self._check()
-            with BUFFERS.borrow(unit_size(chunk, reader.portion), span_of(chunk, reader.span)) as (unit, sealed):
-                read = self._read_unit(list(self._wanted(work, unit)), Fetcher(reader, chunk, sealed))
+            with whole_buffers(self._reader, chunk) as (unit, fetcher):
+                views = views_of([work for work in works if work.names], chunk, unit)
+                wanted = [one for work, view in views for one in wanted_of(work, view, chunk)]
+                read = self._read_all(wanted, fetcher)
+            length = sum(work.length for work in works)
             count.read += read
-            count.zero += work.length - read
-            self._report.done(thread, work.length)
+            count.zero += length - read
+            self._report.done(thread, length)
 
-    def _read_unit(self, wanted: Sequence[Wanted], fetcher: Fetcher) -> int:
+    def _read_all(self, wanted: Sequence[Wanted], fetcher: Fetcher) -> int:
         try:
             fetcher.fetch(wanted)
         except Damaged as error:
             self._note(error)
         return sum(len(chunk.view) for chunk in wanted)
-
-    def _wanted(self, work: Work, unit: Aligned) -> Iterator[Wanted]:
-        chunk = self._root.chunk_size
-        for at in range(0, len(work.names), NAME_SIZE):
-            name, begin = work.names[at : at + NAME_SIZE], at // NAME_SIZE * chunk
-            if name != ZERO:
-                yield Wanted(name, work.offset + begin, unit.view[begin : min(begin + chunk, work.length)])
 
     def _note(self, error: Damaged) -> None:
         with self._lock:

@@ -29,6 +29,7 @@ ABOUT = DiskDescription("system", datetime(2026, 11, 26, tzinfo=UTC), "offline")
 CHUNK = 4096
 PAGE = 1024 * CHUNK  # bytes of disk that one leaf page names
 FAR = Window(backup_threads=2, restore_threads=16, portion=64 << 10, span=64 << 10, ahead=8)
+WHOLE = replace(FAR, restore_threads=32, whole=128 << 10)
 ONE = replace(FAR, restore_threads=1, ahead=0)
 
 
@@ -126,6 +127,29 @@ def test_a_verification_has_many_ranges_under_way(far: Far) -> None:
         assert session.verify(wanted).read == disk.size
     assert far.way.peak >= 12
     assert far.way.peak_bytes <= FAR.restore_threads * FAR.span + FAR.ahead * (33 << 10)
+
+
+def test_what_is_read_wholly_takes_few_large_requests(far: Far) -> None:
+    """As many under way as there is memory for; a rewriting checks what is wanted in the same way."""
+    disk = full_disk()
+    wanted = far.save(disk)
+    assert _restore(far, WHOLE, wanted, disk.size).data == disk.data
+    _require_few(far)
+    with far.open(WHOLE).session(PROJECT, label="verify", reads=[wanted]) as session:
+        survey = session.survey(MemoryDisk(disk.size, block=CHUNK), wanted, description=ABOUT, keep=False)
+        far.away()
+        session.check_wanted(survey, MemoryDisk(disk.size, block=CHUNK))
+        _require_few(far)
+        far.away()
+        assert session.verify(wanted).read == disk.size
+    _require_few(far)
+
+
+def _require_few(far: Far) -> None:
+    large = [asked.range for asked in far.way.seen if asked.range > 33 << 10]
+    assert max(large) <= WHOLE.whole + (32 << 10)
+    assert len(large) <= (8 << 20) // WHOLE.whole * 1.25
+    assert 12 <= far.way.peak <= WHOLE.restore_threads + WHOLE.ahead
 
 
 def test_a_rewriting_has_many_ranges_under_way(far: Far) -> None:
