@@ -116,7 +116,8 @@ def test_servers_can_be_found_by_id_or_name(front: Front) -> None:
     server = front.server(20 * MIB, 5 * MIB)
     front.server(name="theirs", project=OTHER)
     system, data = server.volumes
-    front.cloud.put(replace(server, volumes=(replace(system, location="/srv/system.raw"), data)))
+    front.cloud.put(replace(server, volumes=(replace(system, location="/srv/system.raw"), data),
+                            tags=(("tier", "web"),)))  # fmt: skip
     expected = {
         "id": server.id,
         "name": "web-1",
@@ -130,6 +131,7 @@ def test_servers_can_be_found_by_id_or_name(front: Front) -> None:
         ],
         "can_start": True,
         "can_stop": True,
+        "tags": [{"key": "tier", "value": "web"}],
     }
     assert front.get("/servers").json == {"servers": [expected]}
     for name in (server.id, server.id.upper(), "web-1"):

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from restead.api.answers import Json, Whole, one_of
 from restead.api.auth import Call, may
+from restead.api.backup_view import TagView
 from restead.api.openapi import documented
 from restead.domain.caller import Action
 from restead.domain.errors import Code
@@ -27,12 +28,13 @@ class VolumeView(TypedDict):
 
 
 class ServerView(TypedDict):
-    """A server as it is now."""
+    """A server as it is now; *tags*: its own, by which policies select it."""
 
     id: str
     name: str
     status: Annotated[str, one_of(*ServerStatus)]
     zone: str
+    tags: list[TagView]
     volumes: list[VolumeView]
     can_start: bool
     can_stop: bool
@@ -71,6 +73,7 @@ def view(server: Server) -> ServerView:
         "name": server.name,
         "status": server.status.value,
         "zone": server.zone,
+        "tags": [{"key": key, "value": value} for key, value in server.tags],
         "volumes": [_volume(volume) for volume in server.volumes],
         "can_start": server.can_start,
         "can_stop": server.can_stop,

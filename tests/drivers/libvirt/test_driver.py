@@ -15,9 +15,12 @@ from tests.lab.domains import domain_xml
 
 from restead.domain.errors import InvalidRequest, NotFound, Unavailable
 from restead.domain.ids import ServerId
-from restead.domain.server import ServerStatus
+from restead.domain.policy import Selection
+from restead.domain.server import Server, ServerStatus
+from restead.domain.tag import Tag
 from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from restead.drivers.libvirt.connection import Connection
+from restead.drivers.libvirt.machine import METADATA
 
 libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
 
@@ -38,6 +41,26 @@ def test_a_domain_of_nobody_is_no_server(mock: LibvirtCloud) -> None:
         mock.driver.server(PROJECT, ServerId(domain.UUIDString()))
     assert mock.driver.servers(PROJECT) == []
     assert mock.driver.projects() == []
+
+
+def test_policies_select_domains_by_the_tags_in_their_metadata(real: LibvirtCloud) -> None:
+    """Set as `virsh metadata` does, on a domain that is stopped and on one that runs."""
+    server = real.make([4 * MIB])
+    selection = Selection(tags=(Tag("tier", "web"),))
+    assert not selection.takes(real.driver.server(PROJECT, server.id))
+    _set_metadata(real, server, "web", libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    assert real.driver.server(PROJECT, server.id).tags == (("tier", "web"),)
+    assert all(selection.takes(each) for each in real.driver.servers(PROJECT))
+    real.driver.start(PROJECT, server.id)
+    _set_metadata(real, server, "db", libvirt.VIR_DOMAIN_AFFECT_CONFIG | libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    assert not selection.takes(real.driver.server(PROJECT, server.id))
+    real.driver.stop(PROJECT, server.id, grace=timedelta())
+    assert real.driver.server(PROJECT, server.id).tags == (("tier", "db"),)
+
+
+def _set_metadata(cloud: LibvirtCloud, server: Server, tier: str, flags: int) -> None:
+    text = f"<server project='{PROJECT}'><tag key='tier' value='{tier}'/></server>"
+    cloud.domain(server).setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "restead", METADATA, flags)
 
 
 def test_a_domain_without_its_disk_is_in_error(mock: LibvirtCloud) -> None:

@@ -29,6 +29,16 @@ def test_a_machine_is_described() -> None:
     assert (found.disks[0].path, found.disks[0].format, found.disks[0].strange) == ("/d/x.raw", "raw", "")
 
 
+@pytest.mark.parametrize("server", [
+    "<server xmlns='urn:restead:domain:1' project='p'>{}</server>",
+    "<restead:server xmlns:restead='urn:restead:domain:1' project='p'>{}</restead:server>",
+])  # fmt: skip
+def test_tags_stand_in_the_metadata_in_either_writing(server: str) -> None:
+    said = server.format("<tag key='tier' value='web'/><tag key='prod'/><other key='x' value='y'/>")
+    assert machine("", f"<metadata>{said}</metadata>").tags == (("tier", "web"), ("prod", ""))
+    assert machine("", "<metadata><tag key='tier' value='web'/></metadata>").tags == ()
+
+
 def test_ids_of_disks_stay() -> None:
     """They depend on the domain and the serial, else the target: written down here, for no release may change them."""
     plain, serial = machine(disk("vda")).disks[0], machine(disk("vda", "<serial>S1</serial>")).disks[0]

@@ -248,7 +248,7 @@ class LibvirtDriver:
             ),
             architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
             can_stop=persistent, can_start=True, can_back_up_running=not self._options.host,
-            host=domain.connect().getHostname(),
+            host=domain.connect().getHostname(), tags=machine.tags,
             description={"driver": DRIVER},
         )  # fmt: skip
 

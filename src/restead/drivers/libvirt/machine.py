@@ -11,7 +11,7 @@ from restead.drivers.disks.definition import FORMATS, DiskDefinition
 
 # What ids of disks are derived in; never changes.
 _NAMESPACE = uuid.UUID("3f0c0f5a-2f0e-5d3b-9a52-6c1b1d7f9e04")
-METADATA = "urn:restead:domain:1"  # namespace of the element that says whose a domain is
+METADATA = "urn:restead:domain:1"  # namespace of the element that says whose a domain is, and its tags
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 2**20, "MiB": 2**20, "GB": 10**9,
           "G": 2**30, "GiB": 2**30, "TB": 10**12, "T": 2**40, "TiB": 2**40}  # fmt: skip
 
@@ -41,6 +41,7 @@ class Machine:
     uuid: str
     name: str
     project: str  # that its metadata says; "" if it does not
+    tags: tuple[tuple[str, str], ...]  # key and value, that its metadata says
     memory: int  # MiB
     cpus: int
     architecture: str
@@ -65,13 +66,21 @@ def read_machine(text: str) -> Machine:
     said = root.find(f"metadata/{{{METADATA}}}server")
     kind = root.find("os/type")
     return Machine(
-        uuid=uuid_, name=name, project="" if said is None else said.get("project", ""),
+        uuid=uuid_, name=name, project="" if said is None else said.get("project", ""), tags=_tags(said),
         memory=_memory(root.find("memory")), cpus=int(root.findtext("vcpu", "0")),
         architecture="x86_64" if kind is None else kind.get("arch", "x86_64"), disks=_disks(root, uuid_),
         has_nvram=root.find("os/nvram") is not None or root.find("os[@firmware='efi']") is not None,
         nvram=root.findtext("os/nvram", "").strip() or _nvram_source(root),
         has_tpm=root.find("devices/tpm/backend[@type='emulator']") is not None,
     )  # fmt: skip
+
+
+def _tags(said: ET.Element | None) -> tuple[tuple[str, str], ...]:
+    """Return what `<tag key='' value=''/>` say; virsh puts what is inside the element into no namespace."""
+    if said is None:
+        return ()
+    found = [each for each in said if each.tag in ("tag", f"{{{METADATA}}}tag")]
+    return tuple((each.get("key", ""), each.get("value", "")) for each in found)
 
 
 def _memory(element: ET.Element | None) -> int:
