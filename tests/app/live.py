@@ -52,10 +52,16 @@ class Guest:
         paths = [place.folder / f"{name}-{what}.raw" for what in ("system", "data")]
         make_system_disk(paths[0], name, "W")
         make_data_disk(paths[1], data)
+        self.summed = expected_data(paths[1])  # of what the guest does not write there
         self.disks = [to_qcow2(path) for path in paths] if format == "qcow2" else paths
-        place.restead(
-            "server", "add", name, "--project", PROJECT, "--id", self.id, "--power", "qemu", "--memory", "16",
-            "--disk", f"path={self.disks[0]},format={format},boot", "--disk", f"path={self.disks[1]},format={format}",
+        self.add()
+
+    def add(self) -> None:
+        """Make it a server."""
+        self.place.restead(
+            "server", "add", self.name, "--project", PROJECT, "--id", self.id, "--power", "qemu", "--memory", "16",
+            "--disk", f"path={self.disks[0]},format={self.format},boot",
+            "--disk", f"path={self.disks[1]},format={self.format}",
         )  # fmt: skip
 
     def start(self) -> None:
@@ -68,6 +74,14 @@ class Guest:
     def serial(self) -> str:
         log = self.place.data / "servers" / f"{self.id}.serial.log"
         return log.read_text(errors="replace") if log.exists() else ""
+
+    def left(self) -> list[str]:
+        """Return what of a live backup is in it, but for bitmaps; and its status if it does not run."""
+        return left_in_qemu(self)
+
+    def marks(self) -> list[str]:
+        """Return what is kept in it to know what is written from now on, if that can be counted."""
+        return []
 
     def pid(self) -> int:
         return int((self.place.data / "servers" / f"{self.id}.pid").read_text())

@@ -8,15 +8,19 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.app.live import Content, Guest, left_in_qemu, protect, wait
+from tests.app.live import Content, Guest, protect, wait
+from tests.app.live_domain import DomainGuest
 from tests.app.running import Place, Running, service
 from tests.app.test_live import place_for
+from tests.lab.domains import STOP_ALL, in_own_process, libvirtd
 
 _RATE = 2 << 20  # bytes per second: some seconds for the disks
+_LATEST = {"backup": 2.5, "restore": 6.0}  # seconds after which somebody is killed: a restore stops the guest first
 
 
 @pytest.fixture
@@ -59,26 +63,47 @@ def _brought_back(running: Running, guest: Guest, backup: str) -> Content:
     return guest.content()
 
 
+@pytest.fixture
+def left() -> Iterator[ExitStack]:
+    """What has to be ended, last first."""
+    with ExitStack() as left:
+        yield left
+
+
+def _guest(where: str, place: Place, format: str, left: ExitStack) -> Guest:
+    if where == "images":
+        return Guest(place, format=format)
+    pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
+    uri = left.enter_context(libvirtd())
+    left.callback(in_own_process, uri, STOP_ALL)
+    return DomainGuest(place, uri, format=format)
+
+
+def _long(where: str, deed: str, who: str, count: int, first: int = 0) -> list[Any]:
+    return [pytest.param(where, deed, who, first + seed, marks=pytest.mark.long) for seed in range(count)]
+
+
 _CASES = [
-    *(pytest.param("backup", "service", seed, marks=[pytest.mark.long] * (seed > 0)) for seed in range(15)),
-    *(pytest.param("backup", "qemu", seed, marks=pytest.mark.long) for seed in range(15)),
-    *(pytest.param("restore", "service", seed, marks=pytest.mark.long) for seed in range(12)),
-    *(pytest.param("restore", "qemu", seed, marks=pytest.mark.long) for seed in range(8)),
-]
+    pytest.param("images", "backup", "service", 0),
+    *_long("images", "backup", "service", 14, first=1), *_long("images", "backup", "qemu", 15),
+    *_long("images", "restore", "service", 12), *_long("images", "restore", "qemu", 8),
+    *_long("libvirt", "backup", "service", 20), *_long("libvirt", "backup", "qemu", 8),
+    *_long("libvirt", "restore", "service", 15), *_long("libvirt", "restore", "qemu", 7),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("deed", "who", "seed"), _CASES)
+@pytest.mark.parametrize(("where", "deed", "who", "seed"), _CASES)
 def test_a_kill_at_any_moment_harms_no_guest_and_makes_nothing_good_that_is_not(
-    place: Place, deed: str, who: str, seed: int
+    place: Place, left: ExitStack, where: str, deed: str, who: str, seed: int
 ) -> None:
     chance = random.Random(f"{deed} {who} {seed}")
-    guest, admin = Guest(place, format=chance.choice(["raw", "qcow2"])), place.token("admin")
+    guest, admin = _guest(where, place, chance.choice(["raw", "qcow2"]), left), place.token("admin")
     guest.start()
     with service(place) as running:
         first = protect(running, guest)["id"]
         _throttle(running, _RATE, admin)
         begun = _begun(running, guest, deed, first)
-        time.sleep(chance.uniform(0, 2.5))
+        time.sleep(chance.uniform(0, _LATEST[deed]))
         _kill(running, guest, who)
         if who == "qemu":
             _throttle(running, None, admin)
@@ -93,13 +118,15 @@ def _is_good(running: Running, guest: Guest, deed: str, begun: str, first: str) 
     ended = _ended(running, deed, begun)
     assert ended["status"] in ("available", "success", "error", "fail"), ended
     if _runs(guest, running):
-        wait(lambda: left_in_qemu(guest) == [])
+        wait(lambda: guest.left() == [])
     again = protect(running, guest)  # whether it runs now or not
     assert again["status"] == "available", again["extend_info"]["fail_reason"]
     if _runs(guest, running):
-        assert left_in_qemu(guest) == []
+        assert guest.left() == []
+        assert len(guest.marks()) <= 1
         guest.stop()
     for backup in {first, again["id"], *([begun] if ended["status"] == "available" else [])}:
-        assert _brought_back(running, guest, backup).is_a_moment
+        found = _brought_back(running, guest, backup)
+        assert (found.is_a_moment, found.summed) == (True, guest.summed)
     guest.start()
-    wait(lambda: left_in_qemu(guest) == [])
+    wait(lambda: guest.left() == [])

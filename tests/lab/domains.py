@@ -95,10 +95,11 @@ connection.close()
 
 
 def qemu_of(id: str) -> int:
-    """Return the process of the running domain of that UUID."""
+    """Return the process of the running domain of that UUID.  Raises ProcessLookupError: there is none."""
     asked = id.encode()
     found = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if asked in _words(path)[1:]]
-    assert len(found) == 1, found
+    if len(found) != 1:
+        raise ProcessLookupError(f"{len(found)} processes run domain {id}")
     return int(found[0].name)
 
 
