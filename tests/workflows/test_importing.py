@@ -11,14 +11,19 @@ from tests.drivers.image_files import needs_qemu_nbd, qemu_img
 from tests.fakes.power import PowerCut
 from tests.house import PROJECT, House
 
+from restead.domain.audit import Phase
 from restead.domain.backup import Backup
 from restead.domain.errors import Code, InvalidRequest, ResteadError, Unavailable
 from restead.domain.ids import ServerId, VolumeId, new_id
+from restead.domain.listing import Window
+from restead.domain.operation import OperationFilter
 from restead.domain.quota import QuotaLimits
+from restead.domain.run import RunKind
 from restead.domain.server import Server, ServerStatus, Volume
-from restead.domain.states import BackupState, RestoreState
+from restead.domain.states import BackupState, OperationState, RestoreState
 from restead.domain.stock import Settlement
 from restead.drivers.images import DiskDefinition, ImagesDriver
+from restead.records import audit
 from restead.workflows.adopt import Adoption
 from restead.workflows.importing import Importer, ImportRequest
 from restead.workflows.meter import Reading
@@ -289,6 +294,23 @@ def test_an_image_that_changes_while_it_is_read_makes_no_backup(desk: Desk) -> N
     desk.house.power.fault = change
     desk.refuses(Unavailable, "was changed while it was read", path)
     assert done
+
+
+def test_an_import_is_in_the_log(desk: Desk) -> None:
+    """As the backup's task, ended; one that is refused is not."""
+    house = desk.house
+    desk.refuses(InvalidRequest, "holds 1 bytes", desk.file("odd.raw", b"x"))
+    made = desk.run(desk.file("a.raw", os.urandom(4096)))
+    entry = house.service.operations.operation(house.caller, PROJECT, made.run_id)
+    assert house.service.operations.list(house.caller, PROJECT, OperationFilter(), Window()).items == (entry,)
+    assert (entry.kind, entry.state, entry.failure) == (RunKind.BACKUP, OperationState.SUCCESS, None)
+    assert (entry.backup_id, entry.backup_name, entry.checkpoint_id) == (made.id, "old", made.checkpoint_id)
+    assert (entry.server_name, entry.plan_id, entry.incremental) == ("web-1", None, False)
+    assert entry.created_at == entry.started_at == made.created_at
+    assert entry.ended_at is not None
+    assert entry.ended_at >= made.created_at
+    (told,) = [each.said for each in audit.entries(house.records)]
+    assert (told.phase, told.action, told.subject, told.outcome) == (Phase.ENDED, "backup", made.id, "done")
 
 
 @needs_qemu_nbd

@@ -1,7 +1,7 @@
 """Rows of the operation log: opened with each run, settled in the transaction that ends it.
 
 `runs` opens and begins them, so no run is without an entry; what becomes of one is read from the subject that the
-run's ending has just moved.
+run's ending has just moved.  An import is no run, and has an entry all the same.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from structlog.contextvars import get_contextvars
 
 from restead.domain.audit import Phase, Said
-from restead.domain.backup import Failure
+from restead.domain.backup import Backup, Failure
 from restead.domain.errors import Code, InvalidRequest, NotFound
 from restead.domain.ids import BackupId, ProjectId, RestoreId, RunId, ServerId, canonical_id
 from restead.domain.listing import Page, Window
@@ -47,6 +47,14 @@ def opened(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id: 
     about = _about_restore(tx, subject) if kind is RunKind.RESTORE else _about_backup(tx, subject)
     asked = str(get_contextvars().get("request", ""))
     add(tx, Operation(id, project_id, kind, OperationState.WAITING, tx.now, tx.now, **about, request_id=asked))
+
+
+def made_at_once(tx: Transaction, backup: Backup) -> None:
+    """Insert the entry of a backup that was made by whoever asked, without a run, and settle it."""
+    about, began = _about_backup(tx, backup.id), backup.created_at
+    add(tx, Operation(backup.run_id, backup.project_id, RunKind.BACKUP, OperationState.RUNNING, began, began, began,
+                      **about))  # fmt: skip
+    settled(tx, backup.run_id)
 
 
 def belong(tx: Transaction, id: RunId, scheduled_operation_id: str) -> None:

@@ -32,7 +32,7 @@ from restead.domain.quota import QuotaLimits
 from restead.domain.server import Server
 from restead.domain.states import BackupState
 from restead.ports import Moment
-from restead.records import Records, quotas, stock, utc_now
+from restead.records import Records, operations, quotas, stock, utc_now
 from restead.repository import Repository, Saved, Session
 from restead.workflows.adopt import checkpoint_of
 from restead.workflows.at_work import AtWork, drop_noted
@@ -115,6 +115,7 @@ class Importer:
                 quotas.check(tx, backup.project_id, self._quotas)
                 made = with_saved(tx, backup, saved)
                 stock.adopt(tx, checkpoint_of(tx, made), made)
+                operations.made_at_once(tx, made)
                 return made
         except InvalidRequest:
             self._repository.delete(saved["manifests"])
