@@ -149,15 +149,15 @@ def _known(name: str, modules: dict[str, Path]) -> str | None:
     return None
 
 
-def test_broad_excepts_stand_in_two_places_only() -> None:
-    """`except Exception` is the API's outermost handler and the workflow's outermost frame."""
+def test_broad_excepts_stand_in_outermost_frames_only() -> None:
+    """`except Exception` is the outermost frame of a request, of a run and of a chore."""
     found = []
     for path in _files():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler) and _is_broad(node.type):
                 found.append(f"{path.relative_to(SOURCE)}:{node.lineno}")
     assert {place.split(":")[0] for place in found} <= {"api/errors.py", "workflows/durable.py"}, found
-    assert len(found) <= 2, found
+    assert len(found) <= 3, found
 
 
 def _is_broad(caught: ast.expr | None) -> bool:

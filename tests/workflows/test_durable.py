@@ -1,6 +1,7 @@
 """The engine: every run comes to its end, once, whatever happens to it on the way."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -458,3 +459,72 @@ def test_a_long_chore_holds_up_no_other_and_ends_with_the_engine(place: Place) -
         assert rounds.acquire(timeout=5)
     assert place.engine.stop(timedelta(seconds=5))
     assert ended.is_set()
+
+
+def test_a_clock_set_forward_gives_nobody_a_run_that_is_worked_on(place: Place) -> None:
+    """Its lease looks over; whoever works on it in this process goes on, and no second thread begins."""
+
+    def story(run: DurableRun) -> str:
+        place.clock.forward(5 * 365 * 86400)
+        assert not place.engine.run_next()
+        run.record(lambda tx: None)
+        return "once"
+
+    place.tale.do = story
+    place.enqueue("a")
+    assert place.engine.run_next()
+    assert (place.tale.lives, place.tale.endings) == ([1], [("subject a", "once")])
+
+
+def test_a_clock_set_back_leaves_no_run_to_nobody(place: Place) -> None:
+    """A life that lost its lease gives the run back, instead of waiting for a time that comes in years."""
+
+    def story(run: DurableRun) -> str:
+        if run.claim.number == 1:
+            place.clock.forward(-5 * 365 * 86400)
+            raise LeaseLost("not renewed in time")
+        return "once"
+
+    place.tale.do = story
+    place.enqueue("a")
+    assert place.engine.run_next()
+    assert place.engine.run_next()
+    assert (place.tale.lives, place.tale.endings) == ([1, 2], [("subject a", "once")])
+
+
+def test_a_failure_that_cannot_be_written_leaves_the_run_to_be_told_again(place: Place) -> None:
+    """As soon as the records are back, not when its lease has run out."""
+    power = Power()
+    power.feed(place.records.engine)
+
+    def story(run: DurableRun) -> str:
+        if run.claim.number == 1:
+            power.fault = _unreachable
+            raise Damaged("the first life fails")
+        return "once"
+
+    place.tale.do = story
+    place.enqueue("a")
+    assert place.engine.run_next()
+    power.fault = lambda what: None
+    assert place.engine.run_next()
+    assert place.tale.endings == [("subject a", "once")]
+
+
+def test_a_chore_that_fails_by_a_bug_is_done_again(place: Place) -> None:
+    """It would be silent otherwise that nothing is scheduled any more."""
+    done: list[int] = []
+
+    def chore(check: Callable[[], None]) -> None:
+        done.append(1)
+        if len(done) == 1:
+            raise KeyError("a bug")
+
+    engine = place.another_engine()
+    engine.do_regularly(chore, timedelta(seconds=0.01))
+    engine.start()
+    until = time.monotonic() + 30
+    while len(done) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert engine.stop(timedelta(seconds=5))
+    assert len(done) >= 3

@@ -1,6 +1,8 @@
 """Where log lines go: standard error, for people on a terminal, as JSON lines elsewhere."""
 
+import json
 import logging
+import os
 import sys
 
 import structlog
@@ -35,7 +37,7 @@ def set_up_logs(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_Lines(sys.stderr.fileno(), as_json=as_json))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
@@ -59,3 +61,41 @@ def _logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     if isinstance(record, logging.LogRecord):
         event["logger"] = record.name
     return event
+
+
+class _Lines:
+    """A file of lines, as logging writes to it.  A line for which there is no space is lost, and harms no later one:
+    as soon as there is space again it is told how many were lost, on a line of its own."""
+
+    def __init__(self, fd: int, *, as_json: bool) -> None:
+        self._fd = fd
+        self._as_json = as_json
+        self._lost = 0
+        self._torn = False  # the last line that is there has no end
+
+    def write(self, line: str) -> None:
+        """Write whole lines."""
+        try:
+            if self._torn:
+                self._put("\n")
+            if self._lost:
+                self._put(self._told())
+                self._lost = 0
+            self._put(line)
+        except OSError:  # nobody can be told now
+            self._lost += 1
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def _put(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")
+        while data:
+            written = os.write(self._fd, data)
+            self._torn = written < len(data) or not data.endswith(b"\n")
+            data = data[written:]
+
+    def _told(self) -> str:
+        said = "log lines were lost: they could not be written"
+        about = {"event": said, "lines": self._lost, "level": "warning"}
+        return (json.dumps(about) if self._as_json else f"{said} ({self._lost})") + "\n"

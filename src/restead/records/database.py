@@ -27,6 +27,10 @@ _SQLITE, _POSTGRES = "sqlite", "postgresql"
 # What PostgreSQL says while it may not be written to, or has ended a connection that kept a transaction open.
 _PASSING = ("25006", "25P03", "25P04")
 _NOT_NOW = "the records cannot be read or written now"
+_WHY = {  # what a caller may know of the reason, by SQLite's name of the error or PostgreSQL's state
+    "SQLITE_FULL": "there is no space for them", "53100": "there is no space for them",
+    "SQLITE_READONLY": "they are read-only", "25006": "they are read-only",
+}  # fmt: skip
 _BROKEN = ("XX001", "XX002")  # damaged data, a damaged index
 
 
@@ -129,10 +133,18 @@ def _translated() -> Iterator[None]:
         raise RecordsUnavailable(_NOT_NOW, detail=str(error)) from error
     except sa.exc.DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None)
+        # Of the database's own words only: the statement's values may be somebody's names.
+        detail = f"{type(error.orig).__name__}: {error.orig}".strip()
         if isinstance(error, sa.exc.OperationalError) or error.connection_invalidated or state in _PASSING:
-            raise RecordsUnavailable(_NOT_NOW, detail=str(error)) from error
+            why = _WHY.get(state or _sqlite_name(error.orig))
+            raise RecordsUnavailable(f"{_NOT_NOW}: {why}" if why else _NOT_NOW, detail=detail) from error
         if type(error) is sa.exc.DatabaseError or state in _BROKEN:
-            raise Damaged("the records are damaged", detail=str(error)) from error
+            raise Damaged("the records are damaged", detail=detail) from error
         raise  # IntegrityError, ProgrammingError, …: a bug, not the database
     except json.JSONDecodeError as error:  # from a column's type, while a row was read
         raise Damaged("a row of the records cannot be read", detail=str(error)) from error
+
+
+def _sqlite_name(error: BaseException | None) -> str:
+    """Return SQLite's name of an error without what it adds to tell kinds apart: SQLITE_READONLY_DBMOVED is one."""
+    return "_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2])

@@ -5,6 +5,7 @@ of its owner checks that the number still stands (`fence`), so an owner that was
 cannot write a row any more.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,14 +70,17 @@ class RunLimits:
     host: int = 0
 
 
-def claim(tx: Transaction, owner: str, lease: timedelta, limits: RunLimits = RunLimits()) -> Claim | None:
+def claim(
+    tx: Transaction, owner: str, lease: timedelta, limits: RunLimits = RunLimits(), *, besides: Collection[RunId] = ()
+) -> Claim | None:
     """Take the next run that nobody works on, or whose owner's lease has run out; None if there is none.
 
-    Restores first, since somebody waits for them; else in the order they were asked for.
+    Restores first, since somebody waits for them; else in the order they were asked for.  *besides*: none of these,
+    whatever their rows say.
     """
     query = (
         sa.select(runs)
-        .where(_free(tx), _below_limit(), *_below(limits))
+        .where(_free(tx), runs.c.id.not_in(besides), _below_limit(), *_below(limits))
         .order_by(runs.c.kind != RunKind.RESTORE, runs.c.created_at, runs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -1,5 +1,6 @@
 """Files of the cache, whose folders may be removed at any time, also while one of them is written."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ def despite_removal(folder: Path, do: Callable[[], Result], *, broken: tuple[typ
     """Return what *do* does, which makes what it needs in *folder*; anew if that is removed meanwhile, or *broken*.
 
     Raises:
-        Unavailable: it is removed again and again.
+        Unavailable: it is removed again and again; or it cannot be written, for want of space for one.
     """
     # FileExistsError: it is removed while it is made.
     again: tuple[type[Exception], ...] = (FileNotFoundError, FileExistsError, *broken)
@@ -23,6 +24,9 @@ def despite_removal(folder: Path, do: Callable[[], Result], *, broken: tuple[typ
             return do()
         except again:
             continue
+        except OSError as error:
+            why = f"the cache {folder} cannot be written: {os.strerror(error.errno or 0)}"
+            raise Unavailable(why, detail=str(error)) from error
     raise Unavailable(f"the cache {folder} was removed {_TRIES} times while it was written")
 
 

@@ -138,7 +138,10 @@ class PackWriter:
         self._bound = head + self._shelf.repository_id
         self._hash = blake3()
         self._offset = 0
-        self._fd = unlinked_file(self._scratch)
+        try:
+            self._fd = unlinked_file(self._scratch)
+        except OSError as error:
+            raise Unavailable(f"no file to make a pack in: {error.strerror}", detail=str(self._scratch)) from error
         self._write(head)
 
     def _room(self, length: int) -> memoryview:

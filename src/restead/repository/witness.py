@@ -4,6 +4,7 @@ Whoever keeps the repository's objects can show us an older history of it, compl
 Only something kept elsewhere can tell: this.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -47,10 +48,13 @@ class Witness:
                 return
             except FileNotFoundError as error:
                 if not left:  # caches may go at any time, but hardly that often while we write one
-                    raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+                    raise self._unwritten(error) from error
                 _make_folder(self._path)
             except OSError as error:
-                raise Unavailable(f"{self._path} cannot be written", detail=str(error)) from error
+                raise self._unwritten(error) from error
+
+    def _unwritten(self, error: OSError) -> Unavailable:
+        return Unavailable(f"{self._path} cannot be written: {os.strerror(error.errno or 0)}", detail=str(error))
 
     def _known(self, path: Path) -> int:
         """Return the newest number that the file holds: read only if it is not the one that we have written."""
@@ -94,7 +98,8 @@ def _replace(path: Path, data: bytes) -> object:
 def _write(path: Path, data: bytes) -> object:
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         # Before the rename: else a power cut may leave an empty file under the name.
         os.fsync(fd)
         return _identity(os.fstat(fd))

@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from restead.domain.backup import Failure
-from restead.domain.errors import Code, ResteadError, Unavailable
+from restead.domain.errors import Code, ResteadError
 from restead.domain.figures import Ended
 from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
@@ -134,7 +134,9 @@ class Engine:
         for run in list(self._left):
             self._give_back_left(run)
         with self._records.begin() as tx:
-            claim = runs.claim(tx, self._owner, self._lease, self._limits)
+            # What we work on is ours whatever the clock says: set forward, it makes every lease look over.
+            ours = [run.id for run in list(self._active)]
+            claim = runs.claim(tx, self._owner, self._lease, self._limits, besides=ours)
         if claim is None:
             return False
         with structlog.contextvars.bound_contextvars(run=claim.run_id, project=claim.project_id):
@@ -166,15 +168,24 @@ class Engine:
             self._give_back(run)
         except LeaseLost as error:
             log.warning("run left to its new owner", reason=str(error))
+            self._left.add(run)  # there may be none, and leases are told by a clock that may be set back
         except RecordsUnavailable as error:
-            # Nothing can be noted now.  It is given back as soon as that is over; if we are gone by then, its lease
-            # has run out.
-            log.warning("run left as it is", reason=str(error))
-            self._left.add(run)
+            self._leave(run, error)
         except Exception as error:  # noqa: BLE001 - a workflow's outermost frame: whatever it was, the run ends
-            self._end_failed(run, story.failed(run, _failure(claim, error)))
+            self._fail(run, story, _failure(claim, error))
         finally:
             self._active.discard(run)
+
+    def _leave(self, run: LeasedRun, error: RecordsUnavailable) -> None:
+        """Nothing can be noted now: it is given back as soon as that is over; if we are gone by then, its lease has ended."""
+        log.warning("run left as it is", reason=str(error))
+        self._left.add(run)
+
+    def _fail(self, run: LeasedRun, story: Story, failure: Failure) -> None:
+        try:
+            self._end_failed(run, story.failed(run, failure))
+        except RecordsUnavailable as error:
+            self._leave(run, error)
 
     def _tell(self, story: Story, run: LeasedRun) -> Ending:
         if run.claim.deaths >= _DEATHS:
@@ -231,6 +242,8 @@ class Engine:
             log.warning("a chore is left for later", reason=error.message, detail=error.detail)
         except Interrupted:
             pass  # it begins anew at the next start
+        except Exception:
+            log.exception("a chore failed by a bug, and is left for later")  # the outermost frame of a chore
 
     def _check_going(self) -> None:
         if self._stopping.is_set():
@@ -241,7 +254,7 @@ class Engine:
             for run in list(self._active):
                 try:
                     run.renew()
-                except (LeaseLost, Unavailable) as error:  # the run finds out by `check`
+                except (LeaseLost, ResteadError) as error:  # the run finds out by `check`
                     log.warning("lease not renewed", run=run.id, reason=str(error))
 
 
