@@ -21,13 +21,15 @@ def _first(table: dict[tuple[states.State, states.Event], states.State]) -> StrE
 def test_the_diagrams_are_those_of_the_tables() -> None:
     """docs/design.md shows every transition that can happen and none that cannot."""
     text = DESIGN.read_text()
-    for name in ("BACKUP", "RESTORE", "PHASE", "VOLUME", "OPERATION"):
+    for name in ("BACKUP", "RESTORE", "PHASE", "VOLUME", "OPERATION", "DELIVERY"):
         assert diagram(getattr(states, name)) in text, f"docs/design.md lacks\n{diagram(getattr(states, name))}"
 
 
 def test_no_state_but_the_last_is_a_dead_end() -> None:
     """Whatever happens, a thing comes to an end that its owner can act on."""
-    ends = {"deleted", "success", "fail", "ended", "put_back", "untouched", "damaged", "failed", "skipped"}
-    for table in (states.BACKUP, states.RESTORE, states.PHASE, states.VOLUME, states.OPERATION):
+    ends = {"deleted", "success", "fail", "ended", "put_back", "untouched", "damaged", "failed", "skipped",
+            "sent"}  # fmt: skip
+    for table in (states.BACKUP, states.RESTORE, states.PHASE, states.VOLUME, states.OPERATION,
+                  states.DELIVERY):  # fmt: skip
         sources = {state for state, _ in table}
         assert {str(after) for after in table.values() if after not in sources} <= ends

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from restead.domain.caller import Caller
 from restead.domain.extent import Extent
 from restead.domain.ids import ProjectId, ServerId, VolumeId
+from restead.domain.notice import Answer, Notice
 from restead.domain.server import Server
 
 Result = TypeVar("Result")
@@ -285,6 +286,18 @@ class Identity(Protocol):
 
     def caller(self, token: str) -> Caller:
         """Return the caller.  Raises Unauthenticated (unknown, expired, revoked) or Unavailable."""
+        ...
+
+
+class Notifier(Protocol):
+    """A way to somebody who is told what happens."""
+
+    def send(self, notices: Sequence[Notice]) -> Answer:
+        """Bring these notices, one at least, to them as one, and return what came of it; within a minute.
+
+        Never raises for what the receiver does or leaves undone: that is the answer, whose text holds no secret.
+        TAKEN only if they have said so; else they may have got it all the same, and tell doubles by the notices' ids.
+        """
         ...
 
 

@@ -1,19 +1,15 @@
 """The service as a process: one on a data folder, private, ending in order, and losing nothing to kill -9."""
 
-import ipaddress
 import os
 import socket
 import stat
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from tests.app.running import PROJECT, Place, Running, service
+from tests.lab.certificates import certificate
 
 _MIB = 1 << 20
 _SERVER = "f45c477a-57e5-465f-999f-d845083962db"
@@ -119,7 +115,7 @@ def test_beyond_this_machine_it_listens_only_where_nobody_reads_along(
 
 def test_with_a_certificate_it_speaks_https_only(place: Place) -> None:
     """Also beyond this machine; a client that knows the authority gets its answers, one that does not gets none."""
-    cert, key = _certificate(place.folder)
+    cert, key = certificate(place.folder)
     with service(place, "--listen", "0.0.0.0:0", "--tls-cert", str(cert), "--tls-key", str(key), ca=cert) as running:
         assert running.url.startswith("https://0.0.0.0:")
         url = running.url.replace("0.0.0.0", "127.0.0.1")
@@ -129,32 +125,6 @@ def test_with_a_certificate_it_speaks_https_only(place: Place) -> None:
         assert "certificate" in refused.stderr
         place.environment["RESTEAD_CA"] = str(cert)
         assert f"at {url}" in place.restead("status")
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.IPAddress(ipaddress.ip_address("0.0.0.0"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert, private = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    private.write_bytes(key.private_bytes(pem, pkcs8, plain))
-    return cert, private
 
 
 def test_an_address_in_use_is_named(place: Place) -> None:

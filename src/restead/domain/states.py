@@ -61,6 +61,14 @@ class OperationState(StrEnum):
     TIMEOUT = "timeout"  # a published word that is never sent: what takes too long here fails
 
 
+class DeliveryState(StrEnum):
+    """What has become of a notice for one recipient."""
+
+    WAITING = "waiting"  # for its next try, or being tried
+    SENT = "sent"
+    DEAD = "dead"  # given up: somebody may have it tried again
+
+
 class Event(StrEnum):
     """What moves a state."""
 
@@ -84,9 +92,12 @@ class Event(StrEnum):
     FOUND = "found"  # the repository holds it, after all
     DONE = "done"
     SKIP = "skip"
+    GIVEN_UP = "given_up"
+    RETRY = "retry"
 
 
 _B, _R, _V, _E, _P, _O = BackupState, RestoreState, VolumeOutcome, Event, RestorePhase, OperationState
+_D = DeliveryState
 
 BACKUP: dict[tuple[BackupState, Event], BackupState] = {
     (_B.PROTECTING, _E.PROTECTED): _B.AVAILABLE,
@@ -151,6 +162,13 @@ OPERATION: dict[tuple[OperationState, Event], OperationState] = {
     (_O.RUNNING, _E.DONE): _O.SUCCESS,
     (_O.RUNNING, _E.FAILED): _O.FAILED,
     (_O.WAITING, _E.SKIP): _O.SKIPPED,
+}
+
+DELIVERY: dict[tuple[DeliveryState, Event], DeliveryState] = {
+    (_D.WAITING, _E.DONE): _D.SENT,
+    (_D.WAITING, _E.RETRY): _D.WAITING,
+    (_D.WAITING, _E.GIVEN_UP): _D.DEAD,
+    (_D.DEAD, _E.RETRY): _D.WAITING,
 }
 
 State = TypeVar("State", bound=StrEnum)
