@@ -23,10 +23,11 @@ ROOMS: dict[str, set[str]] = {
     "api": _DOORS | {"service"},
     "cli": _DOORS | {"service", "settings", "places"},
     "web": _DOORS | {"service"},
-    "settings": {"domain", "places"},
+    "settings": {"domain", "places", "settings_notify"},
+    "settings_notify": {"domain"},
     "places": set(),
     "app": _DOORS
-    | {"repository", "drivers", "records", "workflows", "service", "api", "cli", "web", "settings"},
+    | {"repository", "drivers", "records", "workflows", "service", "api", "cli", "web", "settings", "settings_notify"},
     "__init__": set(),
     "__main__": {"app"},
 }  # fmt: skip

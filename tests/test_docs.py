@@ -9,6 +9,7 @@ import typer
 
 from restead.cli import command_line
 from restead.cli.wiring import Exit
+from restead.domain.notice import FACTS, NoticeKind
 from restead.domain.run import Told
 from restead.settings import Settings
 
@@ -71,6 +72,14 @@ def test_every_option_explains_itself(name: str, command: typer.core.TyperComman
 @pytest.mark.parametrize("kind", Told)
 def test_every_event_is_described(kind: Told) -> None:
     assert f"`{kind.value}`" in _OPERATE
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_every_notice_is_described(kind: NoticeKind) -> None:
+    """In a line of its own, and every fact that it tells is named."""
+    section = _OPERATE.partition("## Notices")[2].partition("\n## ")[0]
+    assert re.search(rf"^\| `{re.escape(kind.value)}` \| ", section, re.MULTILINE)
+    assert [fact for fact in FACTS[kind] if f"`{fact}`" not in section] == []
 
 
 @pytest.mark.parametrize("code", Exit)

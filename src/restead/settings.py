@@ -6,7 +6,6 @@ docs/operate.md.
 """
 
 import os
-import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from restead.domain.caller import DEFAULT_RIGHTS, Rights
 from restead.domain.errors import InvalidRequest
 from restead.places import default_config, default_data
+from restead.settings_notify import LOCAL, MailAddress, RecipientName, RecipientSettings, private_lines
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Threads = Annotated[int, Field(ge=1, le=64)]
@@ -199,6 +199,27 @@ class Settings(BaseSettings):
     metrics_servers: int = Field(
         1000, ge=0, le=100_000, description="Servers of which metrics tell the age of the last good backup; 0: none."
     )
+    notify: dict[RecipientName, RecipientSettings] = Field(
+        {}, description="Who is told what happens, by a name: each has a webhook and its secrets, or mail addresses."
+    )
+    notify_give_up: float = Field(
+        24.0, gt=0, le=720, description="Hours for which a notice that nobody takes is tried; then it is kept as dead."
+    )
+    notify_timeout: float = Field(10.0, gt=0, le=25, description="Seconds that a receiver has to answer a notice.")
+    mail_server: str = Field("", description="HOST:PORT of the mail server that takes notices, such as mail:587.")
+    mail_tls: Literal["starttls", "tls", "off"] = Field(
+        "starttls", description="How mail is protected on its way: by STARTTLS, by TLS from the first byte, or not."
+    )
+    mail_ca: Path | None = Field(None, description="PEM file of authorities that may vouch for the mail server.")
+    mail_user: str = Field("", description="User to log in to the mail server as; nobody if not set.")
+    mail_password: SecretStr | None = Field(None, description="Its password. Better given as a file.")
+    mail_password_file: Path | None = Field(
+        None, description="File whose first line is that password; others must not be able to read it."
+    )
+    mail_from: MailAddress | Literal[""] = Field("", description="Address that mail comes from.")
+    mail_window: float = Field(
+        60.0, ge=0, le=3600, description="Seconds for which a mail waits for more to be told in it."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal and JSON lines elsewhere."
     )
@@ -206,7 +227,8 @@ class Settings(BaseSettings):
         "info", description="Least important lines that are logged."
     )
 
-    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file", "s3_ca", "libvirt_scratch")
+    @field_validator("data", "runtime", "tls_cert", "tls_key", "passphrase_file", "s3_ca", "libvirt_scratch", "mail_ca",
+                     "mail_password_file")  # fmt: skip
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """A relative path means the working folder at start, whatever happens to that later."""
@@ -237,6 +259,20 @@ class Settings(BaseSettings):
             raise ValueError("passphrase and passphrase_file exclude each other; both are set")
         return self
 
+    @model_validator(mode="after")
+    def _mail(self) -> "Settings":
+        host, colon, port = self.mail_server.rpartition(":")
+        if self.mail_server and not (host and colon and port.isdecimal() and 0 < int(port) < 65_536):
+            raise ValueError(f"mail_server: {self.mail_server!r} is not HOST:PORT, such as mail.example.org:587")
+        mailed = [name for name, recipient in self.notify.items() if recipient.mail]
+        if mailed and not (self.mail_server and self.mail_from):
+            raise ValueError(f"notify.{mailed[0]} is told by mail, which needs mail_server and mail_from")
+        if self.mail_password is not None and self.mail_password_file is not None:
+            raise ValueError("mail_password and mail_password_file exclude each other; both are set")
+        if self.mail_user and self.mail_tls == "off" and host not in LOCAL:
+            raise ValueError(f"mail_tls is off, and {self.mail_user}'s password could be read on the way to {host}")
+        return self
+
     @property
     def records_url(self) -> str:
         """Where the records are, as `Records.open` takes it."""
@@ -257,6 +293,12 @@ class Settings(BaseSettings):
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
 
+    def mail_secret(self) -> str:
+        """Return the mail server's password.  Raises InvalidRequest: the file is missing or readable by others."""
+        if self.mail_password_file is not None:
+            return next(iter(private_lines("mail_password_file", self.mail_password_file)), "")
+        return "" if self.mail_password is None else self.mail_password.get_secret_value()
+
     def secret_phrase(self) -> str | None:
         """Return the passphrase, None if the repository is opened by its key file.
 
@@ -274,16 +316,7 @@ def first_line(path: Path) -> str:
     Raises:
         InvalidRequest: the file is missing, empty or readable by others.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            line = file.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"passphrase_file {path} cannot be read: {error}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InvalidRequest(
-            f"passphrase_file {path} has mode {stat.S_IMODE(mode):04o}; only its owner may read it: chmod 600 {path}"
-        )
+    line = next(iter(private_lines("passphrase_file", path)), "")
     if not line:
         raise InvalidRequest(f"passphrase_file {path} has an empty first line")
     return line

@@ -5,9 +5,10 @@ No run is ever worked on: what they would have done to the rows is done by `fini
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from restead.domain.ids import BackupId, ProjectId, RestoreId, RunId
 from restead.domain.restore import Comparison, Restore
 from restead.domain.server import Server
 from restead.domain.states import Event
+from restead.ports import Notifier
 from restead.records import Records, Tokens, backups, restores
 from restead.service import Rules, Service
 
@@ -83,12 +85,16 @@ class Clock:
 class Front:
     """The API on a database of its own; every answer is held against the published document."""
 
-    def __init__(self, database: str, *, rules: Rules | None = None, **settings: Any) -> None:
+    def __init__(
+        self, database: str, *, rules: Rules | None = None, recipients: Mapping[str, Notifier] = MappingProxyType({}),
+        **settings: Any,
+    ) -> None:  # fmt: skip
         self.records = Records.open(database, clock=Clock())
         self.cloud = MemoryCloud()
         self.submitted: list[RunId] = []
         self.compared: Sequence[Comparison | None] = ()  # what reading the disks would have found
-        self.service = Service(self.records, self.cloud, self.submitted.append, rules, lambda *_: self.compared)
+        self.service = Service(self.records, self.cloud, self.submitted.append, rules, lambda *_: self.compared,
+                               recipients=recipients)  # fmt: skip
         self.tokens = Tokens(self.records)
         self.token = self.tokens.create(PROJECT).secret
         self.app = create_api(self.service, self.tokens, **settings)

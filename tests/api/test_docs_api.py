@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.api.front import Front
 
-from restead.api import backups, checkpoints, operations, policies, restores
+from restead.api import backups, checkpoints, notices, operations, policies, restores
 from restead.api.openapi import MEANING
 from restead.api.requests import RestoreParameters
 from restead.domain.caller import Action, Role
@@ -47,7 +47,7 @@ def test_every_filter_and_sort_key_is_in_the_page(shared_front: Front) -> None:
                 assert f"`{parameter['name']}`" in table, f"{path}: {parameter['name']}"
     for noun, name in (
         (backups, "backups"), (checkpoints, "records"), (restores, "restores"), (operations, "operation log"),
-        (policies, "policies"),
+        (policies, "policies"), (notices, "notices"),
     ):  # fmt: skip
         row = re.search(rf"^\| {name} \|.*\| (.+) \|$", table, re.MULTILINE)
         assert row is not None

@@ -9,6 +9,7 @@ from restead.api import (
     backups,
     capabilities,
     checkpoints,
+    notices,
     operations,
     pages,
     policies,
@@ -72,7 +73,7 @@ def create_api(
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses, watching)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
-        server_actions, status, operations, policies, reports, tags, replication, pages, watch,
+        server_actions, status, operations, policies, reports, tags, replication, notices, pages, watch,
     ):  # fmt: skip
         app.include_router(noun.router)
     add_handlers(app)

@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from restead import __version__
 from restead.api.trail import code_of
 from restead.domain.errors import Code
-from restead.domain.figures import Ended, Figures
+from restead.domain.figures import Ended, Figures, Telling
+from restead.domain.notice import Hearing, Tried
 
 Readers = Literal["off", "token", "loopback", "everyone"]
 
@@ -48,12 +49,22 @@ class Meter:
         self._written = Counter("restead_restore_written_bytes_total", "Bytes of disks that restores have written.",
                                 registry=registry)  # fmt: skip
 
+        self._sent = Counter("restead_notices_sent_total", "Notices that were taken.", ["recipient"],
+                             registry=registry)  # fmt: skip
+        self._not_sent = Counter("restead_notices_failed_total", "Tries of notices that were not taken.", ["recipient"],
+                                 registry=registry)  # fmt: skip
+
     def ended(self, run: Ended) -> None:
         """Count a run that has ended."""
         self._ended.labels(run.kind.value, run.outcome).inc()
         self._read.inc(run.read)
         self._stored.inc(run.stored)
         self._written.inc(run.written)
+
+    def tried(self, tried: Tried) -> None:
+        """Count a try to tell somebody something."""
+        counter = self._sent if tried.hearing is Hearing.TAKEN else self._not_sent
+        counter.labels(tried.recipient).inc(tried.notices)
 
     def answered(self, method: str, route: str, status: int, code: str, seconds: float) -> None:
         """Count an answer; *status* 0: there was none, since the caller had gone."""
@@ -97,6 +108,7 @@ class _Rows(Collector):
         if self._figures is not None:
             yield from _of_runs(self._figures)
             yield from _of_the_repository(self._figures)
+            yield from _of_telling(self._figures.telling)
             yield from _of_servers(self._figures)
 
 
@@ -117,6 +129,13 @@ def _of_the_repository(figures: Figures) -> Iterator[Metric]:
         yield _one("restead_repository_damaged_disks", "Disk backups of which it found some lost.", looked.disks)
         yield _one("restead_repository_verification_age_seconds", "Since that verification began.",
                    looked.age.total_seconds())  # fmt: skip
+
+
+def _of_telling(telling: Telling) -> Iterator[Metric]:
+    yield _one("restead_notices_waiting", "Notices that somebody is still to be told.", telling.waiting)
+    yield _one("restead_notices_dead", "Notices that were given up.", telling.dead)
+    yield _one("restead_notices_wait_seconds", "Since when the oldest that waits does.",
+               telling.longest_wait.total_seconds())  # fmt: skip
 
 
 def _of_servers(figures: Figures) -> Iterator[Metric]:

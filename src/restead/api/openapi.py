@@ -180,7 +180,7 @@ def _schema(shape: type, mode: Any) -> Part:
 def read_examples() -> Part:
     """Return the published requests and answers, by operation."""
     found: Part = {}
-    for name in ("examples.json", "examples_regular.json"):
+    for name in ("examples.json", "examples_regular.json", "examples_notices.json"):
         found |= json.loads(files("restead.api").joinpath(name).read_text("utf-8"))
     return found
 

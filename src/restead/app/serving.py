@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -19,8 +19,10 @@ from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
 from restead.app.niceness import IN_VAIN, is_in_vain
 from restead.app.opening import Opened, opened
+from restead.app.telling import Way, reach_regularly, tell_regularly, ways
 from restead.domain.backup import BackupRules
 from restead.domain.errors import Damaged
+from restead.domain.notice import Matter
 from restead.domain.policy import PolicyLimits
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
@@ -35,6 +37,7 @@ from restead.workflows import (
     Comparer,
     CopyKeeper,
     Engine,
+    Heeded,
     HoldKeeper,
     PolicyRetention,
     SafetyRetention,
@@ -64,6 +67,7 @@ def serve(settings: Settings) -> None:
     """
     set_up_logs(settings)
     use_all_descriptors()
+    told = ways(settings)
     with opened(settings, serving=True) as house, bind(settings) as listener:
         with house.folder.setting_up():
             repository = house.repository()
@@ -73,12 +77,12 @@ def serve(settings: Settings) -> None:
         copies = CopyKeeper(house.records, repository, house.server_definitions)
         rules = _rules(settings)
         meter = Meter()
-        with _engine(house, repository, copies, rules, meter) as engine:
+        with _engine(house, repository, copies, rules, meter, told) as engine:
             warnings = _warnings(repository.keyring, disagreement, house.records, copies.warnings)
             api = create_api(
                 Service(
                     house.records, house.cloud, engine.submit, rules, Comparer(repository, house.cloud),
-                    partial(hold, repository),
+                    partial(hold, repository), {name: way.notifier for name, way in told.items()},
                 ),
                 identity_of(house),
                 base_url=settings.public_url or None,
@@ -102,7 +106,7 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 
 @contextmanager
 def _engine(
-    house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules, meter: Meter
+    house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules, meter: Meter, there: Mapping[str, Way]
 ) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
@@ -115,7 +119,8 @@ def _engine(
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
     if settings.collect_every:
         every = timedelta(hours=settings.collect_every)
-        engine.do_regularly(Collecting(repository, settings.collect_garbage), every)
+        collecting = Collecting(repository, settings.collect_garbage)
+        engine.do_regularly(Heeded(house.records, Matter.COLLECTION, collecting), every)
     if settings.verify_every:
         verifier, days = Verifier(house.records, repository), timedelta(days=settings.verify_every)
         depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
@@ -130,6 +135,8 @@ def _engine(
     engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
     if house.libvirt is not None:
         engine.do_regularly(house.libvirt.clean_up, timedelta(minutes=1))
+    reach_regularly(engine, house.records, repository)
+    tell_regularly(engine, house.records, there, settings, meter.tried)
     Comparer(repository, house.cloud).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:

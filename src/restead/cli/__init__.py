@@ -18,6 +18,7 @@ from restead.cli.doors import Doors, House, NewServer
 from restead.cli.importing import import_
 from restead.cli.keys import keys
 from restead.cli.log import log
+from restead.cli.notify import notify
 from restead.cli.policies import policies
 from restead.cli.protect import protect
 from restead.cli.quotas import quotas
@@ -60,6 +61,7 @@ def command_line() -> typer.Typer:
         line.command(name, epilog=EXIT_CODES)(verb)
     for nouns in (
         backups, checkpoints, restores, servers, tokens, keys, repository, policies, log, reports, quotas, database,
+        notify,
     ):  # fmt: skip
         line.add_typer(nouns)
     return line

@@ -49,6 +49,10 @@ class Action(StrEnum):
     TASKS_DELETE = "csbs:tasks:delete"
     SERVERS_LIST = "csbs:servers:list"  # our extension: see docs/api.md
     SERVERS_THROTTLE = "csbs:servers:throttle"  # our extension
+    NOTICES_LIST = "csbs:notices:list"  # our extension, here and below: for administrators only
+    NOTICES_RETRY = "csbs:notices:retry"
+    NOTICES_DELETE = "csbs:notices:delete"
+    NOTICES_TEST = "csbs:notices:test"
 
 
 OTHER_PROJECTS = "other_projects"
@@ -56,7 +60,7 @@ OTHER_PROJECTS = "other_projects"
 
 _READING = frozenset({Action.BACKUPS_LIST, Action.BACKUPS_GET, Action.RESTORES_LIST, Action.RESTORES_GET,
                       Action.QUOTAS_GET, Action.SERVERS_LIST, Action.TASKS_LIST, Action.TASKS_GET,
-                      Action.POLICIES_LIST, Action.POLICIES_GET, Action.TAGS_LIST})  # fmt: skip
+                      Action.POLICIES_LIST, Action.POLICIES_GET, Action.TAGS_LIST, Action.NOTICES_LIST})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,15 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """How far operators have been told what happened."""
+
+    waiting: int = 0  # deliveries that wait, and notices of which it does not stand who is told
+    dead: int = 0
+    longest_wait: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What the rows say at one moment."""
 
@@ -46,6 +55,7 @@ class Figures:
     looked: Looked | None
     servers: Sequence[ServerAge]
     every_server: bool  # whether there are no more
+    telling: Telling = Telling()
 
     @property
     def waiting(self) -> int:

@@ -5,11 +5,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from restead.domain.figures import Ended, Figures, Looked, ServerAge
+from restead.domain.figures import Ended, Figures, Looked, ServerAge, Telling
 from restead.domain.ids import ProjectId
 from restead.domain.run import Claim, RunKind, RunState
 from restead.domain.states import BackupState, OperationState
-from restead.records import verifications
+from restead.records import deliveries, verifications
 from restead.records.database import Transaction
 from restead.records.tables import backups, operations, restores, runs, volume_backups
 
@@ -20,7 +20,8 @@ _GOOD = (BackupState.AVAILABLE, BackupState.RESTORING)
 def figures(tx: Transaction, servers: int) -> Figures:
     """Return what the rows say now; *servers*: the most that are told of."""
     ages, every = _ages(tx, servers) if servers else ([], False)
-    return Figures(_runs(tx), _longest_wait(tx), _looked(tx), ages, every)
+    return Figures(_runs(tx), _longest_wait(tx), _looked(tx), ages, every,
+                   Telling(*deliveries.figures(tx)))  # fmt: skip
 
 
 def answer(tx: Transaction) -> None:

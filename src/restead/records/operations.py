@@ -18,7 +18,7 @@ from restead.domain.listing import Page, Window
 from restead.domain.operation import OPEN, Operation, OperationFilter
 from restead.domain.run import RunKind
 from restead.domain.states import OPERATION, BackupState, Event, OperationState, RestoreState, after
-from restead.records import audit, listing
+from restead.records import audit, listing, notices
 from restead.records.backup_rows import failure_columns, failure_of
 from restead.records.database import Transaction
 from restead.records.tables import backups, checkpoints, operations, restores
@@ -36,10 +36,12 @@ _SAME_COLUMNS = (
 
 
 def add(tx: Transaction, operation: Operation) -> None:
-    """Insert an entry as it is."""
+    """Insert an entry as it is.  What was left out is told."""
     row = {name: getattr(operation, name) for name in _SAME_COLUMNS}
     row |= {"kind": operation.kind, "state": operation.state, "server_key": canonical_id(operation.server_id)}
     tx.connection.execute(operations.insert().values(**row, **failure_columns(operation.failure)))
+    if operation.state is OperationState.SKIPPED:
+        notices.ended(tx, operation)
 
 
 def opened(tx: Transaction, id: RunId, kind: RunKind, subject: str, project_id: ProjectId) -> None:
@@ -77,6 +79,7 @@ def settled(tx: Transaction, id: RunId) -> None:
     failure = _outcome(tx, row)
     _move(tx, id, Event.DONE if failure is None else Event.FAILED, ended_at=tx.now, **failure_columns(failure))
     _note_end(tx, row, "done" if failure is None else f"failed: {failure.message}")
+    _tell(tx, id)
 
 
 def skipped(tx: Transaction, id: RunId, failure: Failure) -> None:
@@ -85,6 +88,7 @@ def skipped(tx: Transaction, id: RunId, failure: Failure) -> None:
     if row is not None:
         _note_end(tx, row, f"skipped: {failure.message}")
     _move(tx, id, Event.SKIP, ended_at=tx.now, **failure_columns(failure))
+    _tell(tx, id)
 
 
 def operation(tx: Transaction, project_id: ProjectId, id: str) -> Operation:
@@ -145,6 +149,13 @@ def _move(tx: Transaction, id: RunId, event: Event, **values: Any) -> None:
         tx.connection.execute(
             operations.update().where(operations.c.id == id).values(state=moved, updated_at=tx.now, **values)
         )
+
+
+def _tell(tx: Transaction, id: RunId) -> None:
+    """Let operators be told what came of it, if that is news; in the transaction that makes it so."""
+    row = tx.connection.execute(sa.select(operations).where(operations.c.id == id)).one_or_none()
+    if row is not None:
+        notices.ended(tx, _operation(tx, row))
 
 
 def _note_end(tx: Transaction, row: sa.Row[Any], outcome: str) -> None:

@@ -274,3 +274,31 @@ audit = sa.Table(
     _time("at"), _text("phase"), _text("action"), _text("subject"), _text("user"), _text("project_id"),
     _text("address"), _text("request_id"), _text("outcome"), _text("digest"),
 )  # fmt: skip
+
+notices = sa.Table(
+    "notices", metadata,
+    _id(), _bytes("number"), _text("kind"), _time("at"), _text("project_id"), _json("facts"),
+    _flag("routed"),  # whether it stands who is told
+    sa.Index(None, "number", unique=True),
+    sa.Index(None, "routed", "number"),
+)  # fmt: skip
+
+deliveries = sa.Table(
+    "deliveries", metadata,
+    _id(), _parent("notice_id", "notices.id"), _bytes("number"), _text("recipient"), _text("state"),
+    _time("created_at"), _time("updated_at"), _number("tries"), _time("next_at", null=True), _text("answer"),
+    _text("claim"), _time("until", null=True),  # who tries it now, and how long that is believed
+    # A recipient is told of a notice once, whatever the code above believes.
+    sa.Index("uq_deliveries_notice", "notice_id", "recipient", unique=True),
+    sa.Index(None, "state", "created_at", "id"),
+    sa.Index(None, "recipient", "state", "number"),
+    sa.Index(None, "created_at", "id"),
+)  # fmt: skip
+
+troubles = sa.Table(
+    "troubles", metadata,
+    # What has gone wrong and not gone well since.
+    sa.Column("name", sa.Text, primary_key=True),  # the matter, and whose it is
+    _number("bad"),  # times in a row
+    _time("since"),
+)  # fmt: skip

@@ -4,12 +4,14 @@ Every method first asks whether the caller may; then it decides (the plans of `d
 transaction holds the rows and the run that will make them true.  It returns before bytes move.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from restead.domain.backup import Backup
 from restead.domain.ids import ProjectId, RunId
 from restead.domain.restore import Comparison, RestorePlan
+from restead.ports import Notifier
 from restead.ports import Servers as ServersPort
 from restead.records import Records
 from restead.service.backups import Backups
@@ -17,6 +19,7 @@ from restead.service.capabilities import Capabilities, Target
 from restead.service.checkpoints import Checkpoints
 from restead.service.doors import Doors, Rules
 from restead.service.figures import Figures
+from restead.service.notices import Notices
 from restead.service.operations import Operations
 from restead.service.policies import Policies
 from restead.service.quotas import Quotas
@@ -50,10 +53,11 @@ class Service:
         rules: Rules | None = None,
         compare: Callable[[ProjectId, RestorePlan], Sequence[Comparison | None]] = _compare_nothing,
         hold: Callable[[Backup, datetime], None] = _hold_in_rows_only,
+        recipients: Mapping[str, Notifier] = MappingProxyType({}),
     ) -> None:
         """*submit* says that a run waits.  *compare* finds out, by reading, what a restore would change.  *hold* lets
-        the repository keep a backup."""
-        doors = Doors(records, servers, submit, rules or Rules(), compare, hold)
+        the repository keep a backup.  *recipients* are told what happens."""
+        doors = Doors(records, servers, submit, rules or Rules(), compare, hold, recipients)
         self.checkpoints = Checkpoints(doors)
         self.backups = Backups(doors)
         self.restores = Restores(doors)
@@ -64,6 +68,7 @@ class Service:
         self.reports = Reports(doors)
         self.tags = Tags(doors)
         self.operations = Operations(doors)
+        self.notices = Notices(doors)
         self.trail = Trail(doors)
         self.verifications = Verifications(doors)
         self.figures = Figures(doors)

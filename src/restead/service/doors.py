@@ -1,6 +1,6 @@
 """What the service works with: the records, the cloud's servers, and a way to say that a run waits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,7 +11,7 @@ from restead.domain.policy import PolicyLimits
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import Comparison, RestorePlan, ZoneRule, any_zone
 from restead.domain.server import Server
-from restead.ports import Servers
+from restead.ports import Notifier, Servers
 from restead.records import Records
 
 
@@ -37,6 +37,7 @@ class Doors:
     rules: Rules
     compare: Callable[[ProjectId, RestorePlan], Sequence[Comparison | None]]  # reads the disks of a stopped server
     hold: Callable[[Backup, datetime], None]  # binds all who work with the repository, not only us; repeatable
+    recipients: Mapping[str, Notifier]  # who is told what happens, by name
 
     def server(self, project_id: ProjectId, server_id: ServerId) -> Server | None:
         """Return the server as its cloud describes it, None if the project has none.  Raises Unavailable."""

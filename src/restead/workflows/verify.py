@@ -13,12 +13,14 @@ import structlog
 
 from restead.domain.errors import Damaged
 from restead.domain.ids import BackupId, new_id
+from restead.domain.notice import Matter, Outcome
 from restead.domain.verification import DamagedDisk, Depth, Finding, Verification, VerificationState
-from restead.records import Records, Transaction, backups, stock, utc_now, verifications
+from restead.records import Records, Transaction, backups, notices, stock, utc_now, verifications
 from restead.repository import Repository
 
 log = structlog.get_logger()
 
+_NAMED = 100  # damaged backups that a notice names
 _NAP = 0.5  # seconds that a slow look sleeps at most before it asks whether it may go on
 
 
@@ -94,6 +96,9 @@ class Verifier:
     def _keep(self, verification: Verification) -> None:
         with self._records.begin() as tx:
             verifications.keep(tx, verification)
+            if verification.state is not VerificationState.RUNNING:
+                sound = verification.state is VerificationState.SOUND
+                notices.heard(tx, Matter.VERIFICATION, Outcome.GOOD if sound else Outcome.FAILED, _told(verification))
 
 
 class Regularly:
@@ -147,6 +152,13 @@ def _placed(tx: Transaction, named: dict[tuple[str, str], BackupId], disk: Damag
         server_name=backup.server.name,
         disk_backup_id=verifications.disk_backups(tx, backup.id).get(disk.manifest, ""),
     )
+
+
+def _told(ended: Verification) -> dict[str, object]:
+    """Return what a notice tells of it."""
+    hit = sorted({disk.backup_id for disk in ended.disks if disk.backup_id is not None})
+    return {"verification_id": ended.id, "depth": ended.depth.value, "damaged_objects": len(ended.findings),
+            "damaged_disks": len(ended.disks), "backup_ids": hit[:_NAMED]}  # fmt: skip
 
 
 def _say(ended: Verification) -> None:
