@@ -92,6 +92,7 @@ CONDITIONS: list[tuple[int, Code, Callable[[Case], Case], list[str]]] = [
     (5, Code.TYPE_NOT_RESTORABLE, lambda c: c.on_request(server_type="OS::Cinder::Volume"), ["OS::Cinder::Volume"]),
     (6, Code.SERVER_NOT_FOUND, lambda c: replace(c, server=None), ["server s"]),
     (7, Code.SERVER_KIND_NOT_RESTORABLE, _if_there(lambda c: c.on_server(kind=Kind.BARE_METAL)), ["s", "bare_metal"]),
+    (7, Code.SERVER_KIND_NOT_RESTORABLE, _if_there(lambda c: c.on_server(disks_at="far")), ["s", "disks on far"]),
     (8, Code.DIFFERENT_KINDS, _if_there(lambda c: c.on_server(architecture="aarch64")), ["x86_64", "aarch64"]),
     (9, Code.SERVER_STATE_FORBIDS_RESTORE, _if_there(lambda c: c.on_server(status=ServerStatus.BUSY)), ["s", "busy"]),
     (10, Code.SERVER_STATE_FORBIDS_RESTORE, lambda c: replace(c, busy="restore 1f is under way"), ["restore 1f"]),

@@ -1,6 +1,7 @@
 """Domains for libvirt: their XML, and a QEMU driver of libvirt's without any daemon (`qemu:///embed`)."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -118,10 +119,19 @@ for each in connection.listAllDomains():
         pass
 """
 _DAEMON = """listen_tls = 0
-listen_tcp = 0
+listen_tcp = {tcp:d}
+listen_addr = "127.0.0.1"
+tcp_port = "{port}"
+auth_tcp = "none"
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
 """
+
+
+def _listens(path: Path) -> bool:
+    """Tell whether somebody does: between the making of a socket and that lies a moment."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
 
 
 @contextmanager
@@ -136,17 +146,21 @@ def libvirtd() -> Iterator[str]:
 
 
 @contextmanager
-def libvirtd_in(folder: Path) -> Iterator[str]:
-    """Run a libvirtd (`libvirtd` beside this file) on that folder, whose path is short; one after the other may."""
+def libvirtd_in(folder: Path, port: int = 0) -> Iterator[str]:
+    """Run a libvirtd (`libvirtd` beside this file) on that folder, whose path is short; one after the other may.
+
+    *port*: of TCP, on loopback, where it listens too.
+    """
     write_conf(folder / "etc")
-    (folder / "etc" / "libvirtd.conf").write_text(_DAEMON)
+    (folder / "etc" / "libvirtd.conf").write_text(_DAEMON.format(tcp=bool(port), port=port))
     sock, words = folder / "run" / "libvirt-sock", folder / "words"
     sock.unlink(missing_ok=True)
     with words.open("wb") as out:
-        daemon = subprocess.Popen([str(Path(__file__).with_name("libvirtd")), str(folder)], stdout=out, stderr=out)
+        command = [str(Path(__file__).with_name("libvirtd")), str(folder), *(["--listen"] if port else [])]
+        daemon = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         until = time.monotonic() + 120
-        while not sock.exists():
+        while not _listens(sock):
             assert daemon.poll() is None, words.read_text()
             assert time.monotonic() < until, words.read_text()
             time.sleep(0.05)

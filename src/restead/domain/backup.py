@@ -217,6 +217,8 @@ def _check_state(server: Server, busy: str | None) -> None:
             f"server {server.id} is {server.kind.value}; only virtual servers are backed up",
             code=Code.SERVER_KIND_NOT_PROTECTABLE,
         )
+    if server.disks_at:
+        raise InvalidRequest(f"server {server.id} {server.elsewhere}", code=Code.SERVER_KIND_NOT_PROTECTABLE)
     if server.status is ServerStatus.RUNNING and not server.can_back_up_running:
         raise InvalidRequest(
             f"server {server.id} is running and its disks can only be read at one moment while it is stopped: "

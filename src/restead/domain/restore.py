@@ -265,6 +265,8 @@ def _check_server(backup: Backup, server: Server, busy: str | None) -> None:
             f"server {server.id} is {server.kind.value}; only virtual servers are restored",
             code=Code.SERVER_KIND_NOT_RESTORABLE,
         )
+    if server.disks_at:
+        raise InvalidRequest(f"server {server.id} {server.elsewhere}", code=Code.SERVER_KIND_NOT_RESTORABLE)
     kinds = (backup.server.kind, backup.server.architecture), (server.kind, server.architecture)
     if kinds[0] != kinds[1]:
         raise InvalidRequest(

@@ -52,11 +52,17 @@ class Server:
     private_address: str = ""
     public_address: str = ""
     host: str = ""  # the machine that its disks are read on; limits of runs at once count by it
+    disks_at: str = ""  # the other machine on which alone its disks open; "" if they do here
     tags: tuple[tuple[str, str], ...] = ()  # key and value, as its cloud knows them: policies select by them
     can_back_up_running: bool = False  # its driver can read a consistent moment while it runs
     can_stop: bool = False  # the service can stop it
     can_start: bool = False  # the service can start it
     description: dict[str, object] = field(default_factory=dict, hash=False)  # the driver's own, to make it again
+
+    @property
+    def elsewhere(self) -> str:
+        """Why its disks do not open here; the text continues "server … "."""
+        return f"has its disks on {self.disks_at}: they are backed up and restored by a restead on that machine alone"
 
     def volume(self, id: VolumeId) -> Volume | None:
         """Return the attached disk of that id, or None."""

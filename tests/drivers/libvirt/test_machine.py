@@ -138,7 +138,8 @@ def test_the_settings_say_whose_a_domain_is() -> None:
     ("uri", "host"),
     [("qemu:///system", ""), ("qemu+unix:///system?socket=/run/s", ""),
      ("qemu+ssh://root@h.example/system", "h.example"),
-     ("qemu+tls://[::1]/system", "[::1]"), ("test:///default", ""), ("qemu+ssh:///system", "")],
+     ("qemu+tls://[::1]/system", "[::1]"), ("qemu+tcp://[::1]:5/system", "[::1]"),
+     ("qemu+tcp://h:16509/system", "h"), ("test:///default", ""), ("qemu+ssh:///system", "")],
 )  # fmt: skip
 def test_a_uri_tells_whose_disks_they_are(uri: str, host: str) -> None:
     assert LibvirtOptions(uri).host == host

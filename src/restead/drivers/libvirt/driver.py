@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from restead.domain.errors import Code, InvalidRequest, NotFound, Unavailable
+from restead.domain.errors import Code, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId, canonical_id, same_id
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.drivers.disks.backing import backing_of, measure
@@ -151,10 +151,20 @@ class LibvirtDriver:
         self._live.retire(domain, machine, by_target)
 
     def clean_up(self, check: Callable[[], None]) -> None:
-        """End what killed services have left of live backups; *check* raises if there is no time any more."""
+        """End what killed services have left of live backups; *check* raises if there is no time any more.
+
+        Raises:
+            Unavailable: one of them does not answer; all the others are done.
+        """
+        failed: ResteadError | None = None
         for domain, machine in self._all():
             check()
-            self._live.clean_up(domain, machine)
+            try:
+                self._live.clean_up(domain, machine)
+            except ResteadError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     # ------------------------------------------------------------------ inside
 
@@ -248,7 +258,7 @@ class LibvirtDriver:
             ),
             architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
             can_stop=persistent, can_start=True, can_back_up_running=not self._options.host,
-            host=domain.connect().getHostname(), tags=machine.tags,
+            host=domain.connect().getHostname(), disks_at=self._options.host, tags=machine.tags,
             description={"driver": DRIVER},
         )  # fmt: skip
 

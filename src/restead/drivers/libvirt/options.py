@@ -1,6 +1,7 @@
 """What an operator may choose, and whose a domain is."""
 
 import fnmatch
+import re
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class LibvirtOptions:
     @property
     def host(self) -> str:
         """The other machine that the connection leads to; "" if it is this one."""
-        return urllib.parse.urlsplit(self.uri).netloc.rpartition("@")[2]
+        return re.sub(r":\d+$", "", urllib.parse.urlsplit(self.uri).netloc.rpartition("@")[2])
 
     def project_of(self, name: str, uuid: str, said: str) -> str:
         """Return whose a domain is: as the settings say, else as its metadata *said*; "" if nobody does."""
