@@ -20,6 +20,7 @@ from restead.workflows.exporting import Exporter
 from restead.workflows.stock import disk_names
 
 _FORMATS = ("raw", "qcow2")
+_ENDINGS = (".raw", ".qcow2", ".img")
 _MOST_NAME = 200  # bytes of a file's name without its ending
 
 
@@ -77,6 +78,10 @@ def _places(wanted: Exporting, disks: Disks, names: Mapping[ManifestId, str]) ->
     out = wanted.out.absolute()
     if len(disks) == 1 and not out.is_dir():
         return {VolumeId(disks[0].label): out}
+    if out.suffix.lower() in _ENDINGS and not out.is_dir():
+        which = ", ".join(names[entry.id] for entry in disks)
+        raise InvalidRequest(f"the backup has {len(disks)} disks ({which}), and {out} is called as one file is: "
+                             "name a folder for the files, or one disk with --disk")
     places: dict[VolumeId, Path] = {}
     for entry in disks:
         stem = _file_name(names[entry.id]) or entry.label
