@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         32, description="Requests that are under way for one disk that is restored or verified from S3."
     )
     s3_request_size: int = Field(
-        1 << 22,
+        1 << 23,
         ge=1 << 18,
         le=1 << 24,
         description="Bytes of a disk that one request to S3 fetches, at most.",
@@ -176,6 +176,9 @@ class Settings(BaseSettings):
     )
     collect_garbage: float = Field(
         0.5, gt=0, le=1, description="Share of a pack that nothing needs from which on the rest is copied out of it."
+    )
+    collect_small: int = Field(
+        64, ge=0, description="Small packs of a project, of less than 16 MiB, that are put together; 0: never."
     )
     restores_without_safety: bool = Field(
         True, description="Whether restores may be asked for that keep nothing of what they overwrite."

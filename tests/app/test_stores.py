@@ -104,7 +104,7 @@ def test_far_away_many_small_portions_are_under_way(settings: Settings, tmp_path
     assert (near.restore_threads, near.portion, near.span, near.ahead) == (4, 2 << 20, 4 << 20, 0)
     assert (far.restore_threads, far.portion, far.ahead) == (32, 2 << 20, 32)
     assert far.portion < far.span < far.portion + (64 << 10)  # what does not compress is one request
-    assert (near.whole, far.whole, far.whole_threads) == (0, 4 << 20, 16)
+    assert (near.whole, far.whole, far.whole_threads) == (0, 8 << 20, 8)
     assert far.restore_threads * far.portion < far.unmarked
 
 

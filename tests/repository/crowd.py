@@ -178,7 +178,7 @@ class Crowd:
     def collector(self) -> None:
         repository = self.open()
         for _ in range(self.luck.randint(1, 3)):
-            repository.collect(garbage=self.luck.choice([0.01, 0.5, 1.0]))
+            repository.collect(garbage=self.luck.choice([0.01, 0.5, 1.0]), small=self.luck.choice([0, 0, 2, 4]))
 
     def verifier(self) -> None:
         """Looks at everything; nothing is damaged, so nothing may be called so."""
@@ -277,8 +277,9 @@ class Crowd:
         for number in list(repository.log.refresh().sessions):
             repository.end(number, unpin=True)
         repository.delete(repository.partial("backup"))
+        small = 2 if self.luck.random() < 0.2 else 0
         for _ in range(ROUNDS):
-            said = repository.collect(garbage=0.0001)
+            said = repository.collect(garbage=0.0001, small=small)
             if (said.condemned, said.garbage, said.removed, said.later, said.waiting) == (0, 0, 0, 0, ()):
                 break
         else:

@@ -14,7 +14,9 @@ from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ManifestId, ProjectId
 from restead.drivers.blobs.memory import MemoryBlobs
 from restead.repository import Repository
+from restead.repository.collect import Waste, is_small, worth_merging
 from restead.repository.log import Hold, condemns
+from restead.repository.pack import PACK_SIZE, PACK_THINGS
 
 CHUNK = 4096
 
@@ -95,6 +97,82 @@ def test_of_a_pack_that_is_mostly_needed_nothing_is_copied(house: House) -> None
     assert house.repository.collect(garbage=0.5).condemned == 0
     assert _packs(house) == before
     _all_is_there(house, (second, _data(1)[: 7 * CHUNK] + _data(2, 1)))
+
+
+def _increments(house: House, count: int) -> list[tuple[ManifestId, bytes]]:
+    """Make so many backups of a disk of which one chunk is another each time."""
+    disk, kept = MemoryDisk.of(_data(1)), list[tuple[ManifestId, bytes]]()
+    for number in range(count):
+        disk.write_at(number % 8 * CHUNK, _data(100 + number, 1))
+        disk.flush()
+        kept.append((house.save(disk, kept[-1][0] if kept else None), disk.data))
+    return kept
+
+
+def test_small_packs_are_put_together_when_there_are_enough(house: House) -> None:
+    kept = _increments(house, 5)
+    assert house.repository.collect(small=6).condemned == 0
+    assert house.repository.collect(small=0).condemned == 0
+    said = house.repository.collect(small=5, dry=True)
+    assert (said.condemned, said.rewritten, said.merged, said.removed, len(_packs(house))) == (5, 5, 5, 0, 5)
+    done = house.repository.collect(small=5)
+    assert (done.condemned, done.rewritten, done.merged, done.removed, len(_packs(house))) == (5, 5, 5, 5, 1)
+    assert done.garbage < 5 * 2048  # headers and tables of contents, no more
+    _all_is_there(house, *kept)
+
+
+@pytest.mark.parametrize("small", [1, 2, 3])
+def test_what_was_put_together_is_not_taken_again(house: House, small: int) -> None:
+    """A round after the other, however few are asked for; then more backups come."""
+    kept = _increments(house, 4)
+    assert house.repository.collect(small=small).merged == 4
+    for _ in range(3):
+        assert house.repository.collect(small=small).condemned == 0
+    disk = MemoryDisk.of(_data(50))
+    kept += [(house.save(disk), _data(50)) for _ in range(1)]
+    done = house.repository.collect(small=small)
+    assert done.merged == (2 if small < 3 else 0)
+    assert house.repository.collect(small=small).condemned == 0
+    _all_is_there(house, *kept)
+
+
+def test_packs_that_are_full_of_tiny_things_are_not_small() -> None:
+    """Putting them together would make as many of them again, each round."""
+    assert is_small(1000, 10)
+    assert not is_small(PACK_SIZE // 4, 10)
+    assert not is_small(1000, PACK_THINGS // 4)
+
+
+def test_one_round_puts_together_so_much_and_no_more() -> None:
+    """The smallest first: that makes the most of them go."""
+    packs = [Waste(bytes([live]), 0, live) for live in (7, 3, 9, 1, 5)]
+    assert [each.live for each in worth_merging(packs, 5, most=10)] == [1, 3, 5]
+    assert [each.live for each in worth_merging(packs, 5, most=8)] == [1, 3]
+    assert worth_merging(packs, 6, most=100) == []
+
+
+def test_small_packs_of_projects_are_put_together_apart(house: House) -> None:
+    kept = _increments(house, 3)
+    for seed in (1, 2):
+        with house.repository.session(ProjectId("p2"), label="backup") as session:
+            session.commit([session.save(MemoryDisk.of(_data(seed)), description=ABOUT)])
+    before = _packs(house)
+    assert house.repository.collect(small=3).merged == 3
+    assert len(_packs(house) & before) == 2
+    _all_is_there(house, *kept)
+
+
+def test_small_packs_go_on_serving_who_was_at_work(house: House) -> None:
+    """They are condemned, and kept until he has ended; nothing is stored twice but what he asked for."""
+    kept = _increments(house, 3)
+    with house.repository.session(PROJECT, label="restore", reads=[kept[0][0]]) as session:
+        done = house.open().collect(small=2)
+        assert (done.merged, done.removed, done.waiting) == (3, 0, (session.number,))
+        target = MemoryDisk(8 * CHUNK)
+        session.restore(kept[0][0], target)
+        assert target.data == kept[0][1]
+    assert house.open().collect(small=2).removed == 3
+    _all_is_there(house, *kept)
 
 
 def test_projects_are_collected_each_by_its_own_keys(house: House) -> None:

@@ -119,7 +119,7 @@ def _engine(
     engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
     if settings.collect_every:
         every = timedelta(hours=settings.collect_every)
-        collecting = Collecting(repository, settings.collect_garbage)
+        collecting = Collecting(repository, settings.collect_garbage, settings.collect_small)
         engine.do_regularly(Heeded(house.records, Matter.COLLECTION, collecting), every)
     if settings.verify_every:
         verifier, days = Verifier(house.records, repository), timedelta(days=settings.verify_every)

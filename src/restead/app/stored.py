@@ -50,8 +50,8 @@ class FolderStored:
         repository.log.refresh()
         return repository.log.digest()
 
-    def collect(self, *, dry: bool, garbage: float) -> Collected:
-        return self._repository().collect(dry=dry, garbage=garbage)
+    def collect(self, *, dry: bool, garbage: float, small: int) -> Collected:
+        return self._repository().collect(dry=dry, garbage=garbage, small=small)
 
     def copy(self, wanted: Copying, told: Callable[[int, int], None]) -> Iterator[Copied]:
         yield from copy_backups(self._opened, self._repository(), wanted, told)

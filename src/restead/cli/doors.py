@@ -171,7 +171,7 @@ class Stored(Protocol):
         """Return number and digest of the newest entry of the log."""
         ...
 
-    def collect(self, *, dry: bool, garbage: float) -> Collected:
+    def collect(self, *, dry: bool, garbage: float, small: int) -> Collected:
         """Remove what no backup needs; *dry*: only find it.  Raises Damaged: something is lost, nothing was removed."""
         ...
 

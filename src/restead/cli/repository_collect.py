@@ -21,13 +21,16 @@ def collect(
         float,
         typer.Option(min=0.01, max=1.0, help="Share of a pack that nothing needs, from which on the rest is copied."),
     ] = 0.5,
+    small: Annotated[
+        int, typer.Option(min=0, help="Small packs of a project that are enough to put them together; 0: never.")
+    ] = 64,
     json: Json = False,
 ) -> None:
     """Remove what no backup needs any more. Backups and restores go on meanwhile, and other collections, too.
 
     What somebody who is at work might still build on is removed by a later collection.
     """
-    done = stored.collect(dry=dry_run, garbage=garbage)
+    done = stored.collect(dry=dry_run, garbage=garbage, small=small)
     if json:
         print_json(asdict(done))
     elif dry_run:
@@ -40,8 +43,10 @@ def collect(
 
 
 def _explain(done: Collected) -> None:
-    if done.rewritten:
-        say(f"of {count_of(done.rewritten, 'pack')} a part is needed and copied")
+    if done.rewritten > done.merged:
+        say(f"of {count_of(done.rewritten - done.merged, 'pack')} a part is needed and copied")
+    if done.merged:
+        say(f"{count_of(done.merged, 'small pack')} are put together to fewer")
     if done.later:
         say(f"{count_of(done.later, 'pack')} that nothing needs are looked at again when those at work have ended")
     if done.waiting:

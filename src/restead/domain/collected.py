@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class Collected:
     """What one round has done, or would do.  Sizes in bytes of the store."""
 
-    condemned: int = 0  # packs that nothing needs, or little of
+    condemned: int = 0  # packs that nothing needs, or little of, or that are small
     garbage: int = 0  # bytes in them that nothing needs
     rewritten: int = 0  # of the condemned packs: those of which a part is needed
+    merged: int = 0  # of these: small ones, of which fewer are made
     removed: int = 0  # packs
     freed: int = 0  # bytes of removed packs
     copied: int = 0  # bytes put for what was needed of them

@@ -6,7 +6,8 @@
 
 No session that opens after `condemn` builds on these packs, so what the second mark finds is all that will ever be
 needed of them.  Nothing is waited for here: a condemnation whose time has not come is left to a later round, whoever
-makes it.  Packs that are mostly garbage go the same way, and what lives in them is copied.
+makes it.  Packs that are mostly garbage go the same way, and what lives in them is copied; so do small ones, which each
+session leaves, once there are enough of them.
 
 A crash anywhere leaves packs that nobody needs, index entries that are there twice, or a condemnation to be finished.
 """
@@ -25,11 +26,12 @@ from restead.repository.cached import write_whole
 from restead.repository.chunk import Press
 from restead.repository.log import Condemnation, Log, Removed, State, condemns
 from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
-from restead.repository.pack import PackWriter, Place
+from restead.repository.pack import PACK_SIZE, PACK_THINGS, PackWriter, Place
 from restead.repository.room import Room
 from restead.repository.runs import Hint
 
 _AT_ONCE = 8  # condemnations, of up to 1,000 packs each, for which what is needed is marked together
+MERGED_AT_ONCE = 4 << 30  # bytes of small packs of one project that one round puts together
 _TRIES = 5  # of what others, who delete and collect at the same time, may take away in the middle
 
 
@@ -46,11 +48,13 @@ class Collector:
         notes: Path,
         threads: int,
         garbage: float,
+        small: int,
         check: Callable[[], None],
     ) -> None:
         """*rooms*: of all projects that the keyring knows, read anew.  *notes*: a file that may be lost at any time.
 
         *garbage*: the share of a pack that has to be needed by nothing for the rest to be copied out of it.
+        *small*: so many small packs of one project, at least two, are put together; 0: never.
         """
         self._store = store
         self._log = log
@@ -59,6 +63,7 @@ class Collector:
         self._notes = _Notes(notes)
         self._threads = threads
         self._garbage = garbage
+        self._small = small
         self._check = check
         self._done = Collected()
         self._locked: set[bytes] = set()  # packs that the store has refused to delete in this round
@@ -89,18 +94,25 @@ class Collector:
         view, holdings = self._marked(rooms, packs)
         busy = {pack for one in view.condemnations.values() for pack in one.packs}
         by_tag = {room.shelf.tag: holdings[project] for project, room in rooms.items()}
-        chosen: list[_Waste] = []
-        unneeded: list[_Waste] = []
+        chosen: list[Waste] = []
+        unneeded: list[Waste] = []
+        small: dict[str, list[Waste]] = {}
         for tag, pack, size in packs:
             if tag not in by_tag:
                 self._done.unknown += 1
             elif pack not in busy:
-                live, total = by_tag[tag].live.get(pack, 0), by_tag[tag].total.get(pack, 0)
-                waste = _Waste(pack, size - live, live)
+                found = by_tag[tag]
+                live, total = found.live.get(pack, 0), found.total.get(pack, 0)
+                waste = Waste(pack, size - live, live)
                 if not live:
                     unneeded.append(waste)
                 elif total > live and total - live >= self._garbage * total:
                     chosen.append(waste)
+                elif is_small(size, found.things[pack]):
+                    small.setdefault(tag, []).append(waste)
+        merged = [waste for each in small.values() for waste in worth_merging(each, self._small)]
+        self._done.merged = len(merged)
+        chosen += merged
         settled = self._notes.settled(view, [waste.pack for waste in unneeded], note=not dry)
         chosen += [waste for waste in unneeded if waste.pack in settled]
         self._done.kept = sum(sum(found.live.values()) for found in holdings.values())
@@ -119,7 +131,7 @@ class Collector:
             if stale := removed & found.total.keys():
                 rooms[project].index.drop(stale, self._check)
 
-    def _count(self, chosen: Sequence["_Waste"], *, later: int) -> None:
+    def _count(self, chosen: Sequence["Waste"], *, later: int) -> None:
         self._done.condemned += len(chosen)
         self._done.garbage += sum(waste.garbage for waste in chosen)
         self._done.rewritten += sum(waste.live > 0 for waste in chosen)
@@ -244,8 +256,29 @@ class Collector:
             raise Damaged(f"{what} does not hold {len(left)} things that the index says it does: nothing is removed")
 
 
+def is_small(size: int, things: int) -> bool:
+    """Tell whether a pack was closed long before it was full, by bytes or by things."""
+    return size < PACK_SIZE // 4 and things < PACK_THINGS // 4
+
+
+def worth_merging(small: Sequence["Waste"], least: int, most: int = MERGED_AT_ONCE) -> list["Waste"]:
+    """Return which small packs of one project to put together: none of fewer than *least*, or two; none if that is 0.
+
+    The smallest first, at most *most* bytes of them.  What they become is full, but for one pack: so no round finds
+    enough in what one before it has made.
+    """
+    chosen: list[Waste] = []
+    if least and len(small) >= max(2, least):
+        for waste in sorted(small, key=lambda each: (each.live, each.pack)):
+            most -= waste.live
+            if most < 0:
+                break
+            chosen.append(waste)
+    return chosen
+
+
 @dataclass(frozen=True, slots=True)
-class _Waste:
+class Waste:
     """A pack that is to go."""
 
     pack: bytes

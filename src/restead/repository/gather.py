@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from restead.repository.chunk import NAME_SIZE, ZERO
 from restead.repository.pack import Place
-from restead.repository.reader import GAP, Reader, neighbours
+from restead.repository.reader import GAP, Reader, Wanted, neighbours
 from restead.repository.tree import FANOUT
 
 STRETCH = 16  # groups that are looked up together
@@ -45,6 +45,16 @@ def gathered(reader: Reader, works: Iterator[Work], chunk: int, span: int) -> It
             yield from _groups(reader, single, chunk, span)
             single = []
     yield from _groups(reader, single, chunk, span)
+
+
+def only_checked(work: Work, nowhere: memoryview) -> Iterator[Wanted]:
+    """Yield the chunks of a run that are not zero, for who looks at none of them: all in the same memory."""
+    chunk = len(nowhere)
+    for at in range(0, len(work.names), NAME_SIZE):
+        begin = at // NAME_SIZE * chunk
+        name = work.names[at : at + NAME_SIZE]
+        if name != ZERO:
+            yield Wanted(name, work.offset + begin, nowhere[: min(chunk, work.length - begin)])
 
 
 def _chunks(work: Work, chunk: int) -> Iterator[Work]:

@@ -113,6 +113,7 @@ class Holdings:
     """Who holds what is needed."""
 
     total: dict[bytes, int] = field(default_factory=dict)  # pack → sealed bytes that the index knows in it
+    things: dict[bytes, int] = field(default_factory=dict)  # pack → things that the index knows in it
     live: dict[bytes, int] = field(default_factory=dict)  # pack → sealed bytes in it that are needed
     stranded: dict[bytes, set[bytes]] = field(default_factory=dict)  # pack → names that only condemned packs hold
     missing: list[bytes] = field(default_factory=list)  # names that nobody holds, as far as can be seen
@@ -152,6 +153,7 @@ class Weighing:
             places = {Hint.decode(entry).place for entry in entries}  # an entry may be there twice
             for place in places:
                 self._found.total[place.pack] = self._found.total.get(place.pack, 0) + place.length
+                self._found.things[place.pack] = self._found.things.get(place.pack, 0) + 1
             if name in needed:
                 needed.discard(name)
                 self._weigh(name, sorted(places))

@@ -171,13 +171,14 @@ class PackReader:
     Keeps the ciphers of the packs read last: making one costs a read of the pack's header.
     """
 
-    _KEPT = 256
+    _MOST = 256
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self._into = shelf.store if isinstance(shelf.store, ReadsIntoBuffers) else None
         self._ciphers: OrderedDict[bytes, tuple[AESGCM, bytes]] = OrderedDict()
         self._lock = Lock()
+        self._coming: dict[bytes, Lock] = {}  # who reads the header of a pack: others wait for what he finds
 
     def read(self, pack: bytes, offset: int, buffer: memoryview) -> None:
         """Fill *buffer* with the pack's bytes from *offset* on.  Raises NotFound; Damaged if it is too short."""
@@ -221,11 +222,25 @@ class PackReader:
         return [_thing(fields, name) for fields in _RECORD.iter_unpack(plain)]
 
     def _cipher(self, pack: bytes) -> tuple[AESGCM, bytes]:
+        if (found := self._kept(pack)) is not None:
+            return found
+        with self._lock:
+            coming = self._coming.setdefault(pack, Lock())
+        try:
+            with coming:
+                return self._kept(pack) or self._made(pack)
+        finally:
+            with self._lock:
+                self._coming.pop(pack, None)
+
+    def _kept(self, pack: bytes) -> tuple[AESGCM, bytes] | None:
         with self._lock:
             found = self._ciphers.get(pack)
             if found is not None:
                 self._ciphers.move_to_end(pack)
-                return found
+            return found
+
+    def _made(self, pack: bytes) -> tuple[AESGCM, bytes]:
         name = self.shelf.object_name(pack)
         head = self.shelf.store.get_range(name, 0, HEADER_SIZE)
         header = Header.decode(head, Kind.PACK, name)
@@ -233,7 +248,7 @@ class PackReader:
         made = AESGCM(key), head + self.shelf.repository_id
         with self._lock:
             self._ciphers[pack] = made
-            if len(self._ciphers) > self._KEPT:
+            if len(self._ciphers) > self._MOST:
                 self._ciphers.popitem(last=False)
         return made
 

@@ -6,16 +6,17 @@ from threading import Lock
 
 from restead.domain.errors import Damaged
 from restead.repository.buffers import BUFFERS
-from restead.repository.chunk import NAME_SIZE, ZERO
+from restead.repository.chunk import ZERO
 from restead.repository.crew import work_together
 from restead.repository.crossing import Crossing
 from restead.repository.desk import Desk
 from restead.repository.difference import Change
-from restead.repository.gather import Work, gathered
+from restead.repository.gather import Work, gathered, only_checked
 from restead.repository.holes import with_holes
 from restead.repository.progress import Count, Report
 from restead.repository.ranges import Range, joined
-from restead.repository.reader import GAP, Fetcher, Wanted, span_of
+from restead.repository.reader import Fetcher
+from restead.repository.restore import span_at_once
 from restead.repository.verify import told_at_once
 
 
@@ -101,8 +102,8 @@ class Rehearsing:
         nowhere = memoryview(bytearray(chunk))
         for works in groups:
             self._crossing.check()
-            wanted = [one for work in works for one in _wanted(work, nowhere)]
-            with BUFFERS.borrow(span_of(chunk, reader.whole + GAP)) as (sealed,):
+            wanted = [one for work in works for one in only_checked(work, nowhere)]
+            with BUFFERS.borrow(span_at_once(reader, chunk)) as (sealed,):
                 try:
                     Fetcher(reader, chunk, sealed).fetch(wanted, unpack=False)
                     self._report.counts[thread].read += sum(work.length for work in works)
@@ -125,12 +126,3 @@ class Rehearsing:
         with self._lock:
             self._first = self._first or error
             self._bad += error.ranges
-
-
-def _wanted(work: Work, nowhere: memoryview) -> Iterator[Wanted]:
-    """Yield the chunks of a run; their memory is never written."""
-    chunk = len(nowhere)
-    for at in range(0, len(work.names), NAME_SIZE):
-        begin = at // NAME_SIZE * chunk
-        name = work.names[at : at + NAME_SIZE]
-        yield Wanted(name, work.offset + begin, nowhere[: min(chunk, work.length - begin)])

@@ -232,11 +232,12 @@ class Repository:
                 pass  # all of them are gone already
 
     def collect(
-        self, *, dry: bool = False, garbage: float = 0.5, check: Callable[[], None] = lambda: None
+        self, *, dry: bool = False, garbage: float = 0.5, small: int = 64, check: Callable[[], None] = lambda: None
     ) -> Collected:
         """Remove what no manifest needs, as far as nobody has to be waited for; *dry*: only say what would go.
 
-        *garbage*: the share of a pack that nothing needs from which on the rest is copied out of it.  *check* is called
+        *garbage*: the share of a pack that nothing needs from which on the rest is copied out of it.  *small*: so many
+        small packs of a project, of a quarter of a full one at most, are put together; 0: never.  *check* is called
         often and ends it by raising; whoever collects next goes on.
 
         Raises:
@@ -245,7 +246,8 @@ class Repository:
         """
         return Collector(
             self._store, self.log, self._rooms, scratch=self._scratch, threads=self._window.restore_threads,
-            notes=self._cache / f"{self.keyring.repository_id.hex()}.unneeded", garbage=garbage, check=check,
+            notes=self._cache / f"{self.keyring.repository_id.hex()}.unneeded", garbage=garbage, small=small,
+            check=check,
         ).run(dry=dry)  # fmt: skip
 
     def _rooms(self) -> dict[ProjectId, Room]:

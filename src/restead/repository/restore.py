@@ -48,11 +48,16 @@ def in_groups(reader: Reader, works: Iterator[Work], chunk_size: int) -> Iterato
     return gathered(reader, works, chunk_size, reader.whole) if reader.whole else ([work] for work in works)
 
 
+def span_at_once(reader: Reader, chunk_size: int) -> int:
+    """Return the most stored bytes of one group that are fetched at once."""
+    return span_of(chunk_size, reader.whole + GAP if reader.whole else reader.span)
+
+
 @contextmanager
 def whole_buffers(reader: Reader, chunk_size: int) -> Iterator[tuple[Aligned, Fetcher]]:
     """Lend memory for the chunks of one group, and what fetches them."""
-    portion, span = max(reader.portion, reader.whole), reader.whole + GAP if reader.whole else reader.span
-    with BUFFERS.borrow(unit_size(chunk_size, portion), span_of(chunk_size, span)) as (unit, sealed):
+    portion = max(reader.portion, reader.whole)
+    with BUFFERS.borrow(unit_size(chunk_size, portion), span_at_once(reader, chunk_size)) as (unit, sealed):
         yield unit, Fetcher(reader, chunk_size, sealed)
 
 

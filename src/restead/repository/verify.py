@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 
 from restead.domain.errors import Damaged
+from restead.repository.buffers import BUFFERS
 from restead.repository.crew import work_together
 from restead.repository.difference import lost_pages
-from restead.repository.gather import Work
+from restead.repository.gather import Work, only_checked
 from restead.repository.holes import with_holes
 from restead.repository.manifest import Root
 from restead.repository.progress import Count, Progress, Report
 from restead.repository.ranges import Range, joined, total
 from restead.repository.reader import Fetcher, Reader, Wanted
-from restead.repository.restore import in_groups, plan_restore, views_of, wanted_of, whole_buffers
+from restead.repository.restore import in_groups, plan_restore, span_at_once
 from restead.repository.tree import Tree
 
 MOST_RANGES = 100_000  # told of one disk; the message says how many bytes there are in all
@@ -62,13 +63,13 @@ class Verifying:
         return self._report.sum()
 
     def _read(self, thread: int, groups: Iterator[list[Work]]) -> None:
-        count, chunk = self._report.counts[thread], self._root.chunk_size
+        count, chunk, reader = self._report.counts[thread], self._root.chunk_size, self._reader
+        nowhere = memoryview(bytearray(chunk))
         for works in groups:
             self._check()
-            with whole_buffers(self._reader, chunk) as (unit, fetcher):
-                views = views_of([work for work in works if work.names], chunk, unit)
-                wanted = [one for work, view in views for one in wanted_of(work, view, chunk)]
-                read = self._read_all(wanted, fetcher)
+            with BUFFERS.borrow(span_at_once(reader, chunk)) as (sealed,):
+                wanted = [one for work in works for one in only_checked(work, nowhere)]
+                read = self._read_all(wanted, Fetcher(reader, chunk, sealed))
             length = sum(work.length for work in works)
             count.read += read
             count.zero += length - read
