@@ -104,6 +104,19 @@ def test_a_connection_to_something_else_is_refused(machine: Machine) -> None:
     assert "'xen:///system' is no connection to QEMU" in place.run("server", "list").stderr
 
 
+def test_a_service_says_at_its_start_that_another_machines_disks_do_not_open(tmp_path: Path) -> None:
+    """And runs, for servers of images, while nobody answers over there."""
+    place = Place(tmp_path)
+    place.environment["RESTEAD_LIBVIRT_URI"] = "qemu+tcp://127.0.0.1:1/system"
+    plain = place.disk("plain.raw", 2 * _MIB, seed=1)
+    place.restead("server", "add", "plain", "--project", PROJECT, "--disk", f"path={plain}")
+    with service(place):
+        assert "cannot be reached" in place.run("server", "show", "no-such").stderr
+    said = [line for line in place.log_lines() if line.get("host") == "127.0.0.1"]
+    assert [line["level"] for line in said] == ["warning"]
+    assert "are not backed up from here" in said[0]["event"]
+
+
 def test_a_running_domain_is_backed_up_and_again_where_it_wrote(machine: Machine) -> None:
     """The second backup asks libvirt's checkpoint; one checkpoint is left, and the domain runs on."""
     place = machine.place

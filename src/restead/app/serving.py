@@ -100,6 +100,9 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
     log.info("service ready", url=url, data=str(house.folder.path), version=__version__)
     if house.settings.backup_nice and is_in_vain():
         log.info(IN_VAIN)
+    if house.libvirt is not None and house.libvirt.far:
+        log.warning("libvirt_uri names another machine: its domains are shown, started and stopped, their disks "
+                    "are not backed up from here", host=house.libvirt.far)  # fmt: skip
     for warning in warnings:
         log.warning(warning)
 

@@ -60,6 +60,11 @@ class LibvirtDriver:
             folder / "scratch", options.scratch or folder / "scratch", options.scratch or runtime, options
         )
 
+    @property
+    def far(self) -> str:
+        """The other machine whose domains these are, which are shown and switched and no more; "" if it is this one."""
+        return self._options.host
+
     def close(self) -> None:
         """Hang up."""
         self._connection.close()
