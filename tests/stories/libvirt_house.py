@@ -15,8 +15,9 @@ from restead.drivers.libvirt.connection import Connection
 class LibvirtHouse(LiveHouse):
     """A house whose servers are domains.  `close` ends them, and the daemon."""
 
-    def __init__(self, folder: Path, *, format: str = "raw", **options: object) -> None:
-        self._options = options
+    def __init__(self, folder: Path, *, format: str = "raw", devices: bool = False, **options: object) -> None:
+        """*devices*: the disks are block devices.  *options*: of the driver."""
+        self._options, self._devices = options, devices
         super().__init__(folder, format=format)
 
     def _cloud_in(self, folder: Path) -> Any:
@@ -25,7 +26,7 @@ class LibvirtHouse(LiveHouse):
         uri = self._left.enter_context(libvirtd())
         connection = Connection(uri)
         self._left.callback(connection.close)
-        return LibvirtCloud(folder, self.runtime, connection, self._options, format=self.format)
+        return LibvirtCloud(folder, self.runtime, connection, self._options, format=self.format, devices=self._devices)
 
     def kill_machine(self, server: Server) -> None:
         os.kill(qemu_of(server.id), signal.SIGKILL)

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from tests.conformance.live import await_
 from tests.house import PROJECT
+from tests.lab.microguest import MIB
 from tests.stories.libvirt_house import LibvirtHouse
 from tests.stories.live_house import LiveHouse, is_a_moment, numbers
 
 from restead.domain.backup import Backup
+from restead.domain.errors import InvalidRequest
 from restead.domain.ids import BackupId
 from restead.domain.server import Server, ServerStatus
 from restead.domain.states import BackupState
@@ -25,7 +27,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LiveHouse]
         house = LiveHouse(tmp_path)
     else:
         pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
-        house = LibvirtHouse(tmp_path)
+        house = LibvirtHouse(tmp_path, devices="devices" in request.param)
     yield house
     house.close()
 
@@ -120,6 +122,30 @@ def test_a_backup_that_wants_file_systems_at_rest_fails_without_an_agent(house: 
     assert "could not be frozen" in backup.failure.message
     assert house.left_in(server) == []
     assert house.protect(server).state is BackupState.AVAILABLE
+
+
+@pytest.mark.parametrize("house", ["libvirt devices"], indirect=True)
+def test_block_devices_come_back_where_they_fit(house: LibvirtHouse) -> None:
+    """Backed up while the server runs and while it is stopped; a smaller device is refused with both numbers, and of a
+    larger one what lies behind is zeroed."""
+    server, spare = house.machine("W"), house.machine("H", "spare")
+    house.start_machine(server)
+    live = house.protect(server)
+    house.stop_machine(server)
+    offline = house.protect(server)
+    assert [backup.consistency for backup in (live, offline)] == ["crash", "offline"]
+    target, size = Path(spare.volumes[1].location), spare.volumes[1].size
+    assert target.is_block_device()
+    house.machines.loops.resize(target, size - 512)
+    with pytest.raises(InvalidRequest, match=f"holds {size - 512} bytes.* needs {size}"):
+        house.restore(live, spare)
+    house.machines.loops.resize(target, size + MIB)
+    house.machines.overwrite(spare, spare.volumes[1].id, size, b"\xff" * MIB)
+    for backup in (live, offline):
+        system, data = house.brought_back(backup, spare)
+        assert data[size:] == bytes(MIB)
+        assert is_a_moment([system, data[:size]])
+    assert [system, data[:size]] == house.held(server)
 
 
 def _sequence(path: Path) -> int:

@@ -1,7 +1,9 @@
 """What the driver refuses, and how it tells states apart."""
 
+import json
 import os
 import uuid
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from restead.domain.server import Server, ServerStatus
 from restead.domain.tag import Tag
 from restead.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from restead.drivers.libvirt.connection import Connection
+from restead.drivers.libvirt.left_over import LeftOver
 from restead.drivers.libvirt.machine import METADATA
 
 libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not there: scripts/libvirt")
@@ -152,6 +155,20 @@ def test_a_connection_that_nobody_answers_says_so(tmp_path: Path, runtime: Path)
         driver.servers(PROJECT)
     with pytest.raises(Unavailable, match="cannot be reached"):
         driver.server(PROJECT, ServerId(str(uuid.uuid4())))
+
+
+def test_a_domain_that_cannot_be_cleaned_up_holds_up_no_other(mock: LibvirtCloud) -> None:
+    """Of the mock hypervisor's that run nobody can know whether a backup job is there: whichever is looked at first."""
+    servers = [mock.make([MIB], f"web-{number}") for number in range(3)]
+    notes = {server.id: mock.folder / f"data/scratch/libvirt-{server.id}.note" for server in servers}
+    notes[servers[0].id].parent.mkdir(parents=True)
+    for path in notes.values():
+        path.write_text(json.dumps(asdict(LeftOver("/none", ()))))
+    for number in (0, 2):
+        mock.driver.start(PROJECT, servers[number].id)
+    with pytest.raises(Unavailable, match="cannot be ended"):
+        mock.driver.clean_up(lambda: None)
+    assert [notes[server.id].stat().st_size == 0 for server in servers] == [False, True, False]
 
 
 def test_restead_keeps_out_of_its_own_folder(mock: LibvirtCloud, tmp_path: Path) -> None:
