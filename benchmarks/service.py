@@ -22,10 +22,10 @@ class RunningService:
 
     def __init__(self, folder: Path, settings: Mapping[str, str], servers: int) -> None:
         self._folder = folder
-        data = ["--data", str(folder / "data")]
+        self._data = data = ["--data", str(folder / "data")]
         (folder / "blank").write_bytes(bytes(4096))
-        self.token = self._restead("token", "create", "--project", PROJECT, *data)
-        self.servers = [self._add(number, data) for number in range(servers)]
+        self.token = self.token_of(PROJECT)
+        self.servers = [self._add(number) for number in range(servers)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "restead", "serve", "--listen", "127.0.0.1:0", *data],
             stdout=subprocess.PIPE, stderr=(folder / "log").open("wb"), text=True, env={**os.environ, **settings},
@@ -40,6 +40,10 @@ class RunningService:
     def pid(self) -> int:
         return self._process.pid
 
+    def token_of(self, project: str) -> str:
+        """Make a token of a member of that project."""
+        return self._restead("token", "create", "--project", project, *self._data)
+
     def lead_to(self, number: int, disk: Path) -> None:
         """Let that server's disk be another file."""
         link = self._folder / f"disk{number}"
@@ -50,10 +54,10 @@ class RunningService:
         self._process.terminate()
         self._process.communicate(timeout=60)
 
-    def _add(self, number: int, data: list[str]) -> str:
+    def _add(self, number: int) -> str:
         self.lead_to(number, self._folder / "blank")
         disk = f"path={self._folder / f'disk{number}'},boot"
-        added = self._restead("server", "add", f"web-{number}", "--project", PROJECT, "--disk", disk, *data)
+        added = self._restead("server", "add", f"web-{number}", "--project", PROJECT, "--disk", disk, *self._data)
         self.lead_to(number, self._folder / f"none{number}")  # no two servers have one disk
         return added
 

@@ -44,8 +44,8 @@ class Client:
         if backup["status"] != "available":
             raise RuntimeError(str(backup))
 
-    def begin_restore(self, server: str, *, safety: bool = True) -> Any:
-        """Begin to restore the newest backup to the server's disk; return the restore."""
+    def wanted(self, server: str, *, safety: bool = True) -> Any:
+        """Return what to ask for, so that the newest backup is restored to the server's disk."""
         backup = self.newest(server)
         volumes = [
             {"backup_id": one["id"], "volume_id": one["source_volume_id"]}
@@ -53,8 +53,11 @@ class Client:
         ]
         targets = {"server_id": server, "volumes": volumes}
         parameters = {"checkpoint_item_id": backup["id"], "power_on": False, "targets": targets, "safety": safety}
-        wanted = {"provider_id": PROVIDER, "checkpoint_id": backup["checkpoint_id"], "parameters": parameters}
-        return self.call("POST", "/restores", {"restore": wanted})["restore"]
+        return {"provider_id": PROVIDER, "checkpoint_id": backup["checkpoint_id"], "parameters": parameters}
+
+    def begin_restore(self, server: str, *, safety: bool = True) -> Any:
+        """Begin to restore the newest backup to the server's disk; return the restore."""
+        return self.call("POST", "/restores", {"restore": self.wanted(server, safety=safety)})["restore"]
 
     def restore(self, server: str, *, safety: bool = True) -> None:
         """Return when the newest backup is on the server's disk.  Raises RuntimeError if it could not be put there."""

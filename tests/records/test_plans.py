@@ -67,6 +67,17 @@ def test_every_condition_is_answered_by_an_index_alone(records: Records, wanted:
     assert exact or all("USING COVERING INDEX" in step for step in chosen), chosen
 
 
+@pytest.mark.parametrize("wanted", _FILTERS, ids=str)
+def test_lists_of_all_projects_look_at_no_row_that_they_do_not_show(records: Records, wanted: BackupFilter) -> None:
+    """They may read an index to its end, never the rows."""
+    with watched(records) as steps, records.read() as tx:
+        backups.list_backups(tx, None, wanted, Window(limit=50))
+    exact = wanted.resource_id or wanted.checkpoint_id or wanted.policy_id
+    chosen = [step for step in steps if "backups" in step and "volume_backups" not in step and "(id=?)" not in step]
+    assert chosen
+    assert exact or all("USING COVERING INDEX" in step for step in chosen), chosen
+
+
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("key", _SORTS)
 def test_a_page_begins_at_its_marker(records: Records, key: str, descending: bool) -> None:

@@ -92,7 +92,8 @@ backups = sa.Table(
     sa.Index("ix_backups_listing", "project_id", "created_at", "id", "state", "name_folded", "server_name_folded",
              "zone", "private_address", "public_address", "checkpoint_id", "server_key"),
     sa.Index("ix_backups_usage", "project_id", "state", "safety_of", "stored"),
-    sa.Index(None, "created_at", "id"),
+    sa.Index("ix_backups_everywhere", "created_at", "id", "state", "name_folded", "server_name_folded", "zone",
+             "private_address", "public_address"),  # the same, of all projects
     sa.Index(None, "server_key", "created_at", "id"),
     sa.Index(None, "safety_of"),
     sa.Index(None, "held_until"),
