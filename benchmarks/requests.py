@@ -82,6 +82,7 @@ def restored(service: RunningService, folder: Path) -> Iterator[tuple[str, Answe
         found = Answered(0.0, [], 0.0)
         for _ in range(_ROUNDS):
             found += ask(service, service.token, connections, requests)
+            client = Client(service.url, service.token, PROJECT)  # the service has closed the one that was silent
             while client.call("GET", "/restores?status=in_progress&limit=1")["restores"]:
                 time.sleep(PAUSE)
         yield f"POST /restores, {connections}", found
