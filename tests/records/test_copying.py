@@ -10,8 +10,9 @@ from tests.records.rows import Clock, P, add_backup, add_restore, server
 from restead.domain.errors import Damaged, InvalidRequest
 from restead.domain.ids import ManifestId, RunId, VolumeId
 from restead.domain.known import KnownDisk
+from restead.domain.notice import Matter, Outcome, Recipient
 from restead.domain.run import Told
-from restead.records import Records, Tokens, backups, checking, copying, events, known, restores
+from restead.records import Records, Tokens, backups, checking, copying, deliveries, events, known, notices, restores
 from restead.records.tables import metadata
 
 WAYS = [(one, other) for one in ("sqlite", "postgresql") for other in ("sqlite", "postgresql")]
@@ -38,6 +39,8 @@ def fill(records: Records) -> None:
             for at in range(3):
                 events.add(tx, RunId(f"run-b{number}"), Told.PROGRESS, done=at, rate=2**53, share=0.1, text="\u2028")
         restores.throttle_all(tx, 2**62)
+        notices.heard(tx, Matter.COLLECTION, Outcome.FAILED, {"code": "", "reason": "\u2028"})
+        deliveries.route(tx, [Recipient("ops")])
         known.note(tx, P, VolumeId("v"), KnownDisk(ManifestId("m"), "root", "generation"))
     Tokens(records).create("p")
 

@@ -296,6 +296,22 @@ def test_two_hundred_failures_in_a_minute_are_one_mail(town: Town) -> None:
     assert len(telling.ops.sent) == 1  # it waits for others, too
 
 
+def test_a_mail_that_failed_is_one_mail_again(town: Town) -> None:
+    """And what has come since comes with it, if it is due."""
+    telling = Telling(town, Recipient("ops", at_once=1000, window=_MINUTE))
+    telling.ops.be("away")
+    for why in "123":
+        telling.happen(why=why)
+    telling.look(after=_SECOND)
+    for _ in range(8):  # 5 s, 30 s, 2 min, 10 min, 30 min, 1 h, 2 h
+        telling.look(after=5 * HOUR)
+    telling.ops.be("well")
+    telling.happen(why="4")
+    telling.look(after=20 * HOUR)
+    assert {len(each) for each in telling.ops.sent[:-1]} == {3}
+    assert telling.whys() == ["1", "2", "3", "4"]
+
+
 def test_a_clock_that_is_set_makes_nothing_wait_for_it(telling: Telling) -> None:
     """Back by a year, or forward by one: it is tried again at once, and never given up for it."""
     for jump in (-365 * DAY, 365 * DAY):

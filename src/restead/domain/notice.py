@@ -240,15 +240,16 @@ _SPREAD = 0.2  # share by which a pause is longer or shorter, so that many do no
 LONGEST_PAUSE = _PAUSES[-1] * (1 + _SPREAD)
 
 
-def pause(id: str, tries: int, answer: Answer, give_up: timedelta) -> timedelta | None:
+def pause(claim: str, tries: int, answer: Answer, give_up: timedelta) -> timedelta | None:
     """Return how long to wait before the next try of a delivery, None to give it up.
 
+    What was tried under one claim is tried again at one moment, as long as it was tried as often.
     It is bounded by the number of tries whose pauses fit into *give_up*, not by a clock, which can be set.
     """
     pauses = [_PAUSES[min(at, len(_PAUSES) - 1)] for at in range(tries)]
     if (answer.hearing is Hearing.REFUSED and tries >= _REFUSALS) or sum(pauses, timedelta(0)) > give_up:
         return None
-    digest = hashlib.sha256(f"{id} {tries}".encode()).digest()
+    digest = hashlib.sha256(f"{claim} {tries}".encode()).digest()
     share = 1 - _SPREAD + 2 * _SPREAD * int.from_bytes(digest[:4], "big") / 2**32
     return min(LONGEST_PAUSE, max(pauses[-1] * share, answer.wait or timedelta(0)))
 

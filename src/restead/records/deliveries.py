@@ -109,7 +109,7 @@ def settle(tx: Transaction, mark: str, answer: Answer, give_up: timedelta) -> li
     query = sa.select(deliveries).where(deliveries.c.claim == mark, deliveries.c.state == DeliveryState.WAITING)
     rows = tx.connection.execute(query.order_by(deliveries.c.number)).all()
     for row in rows:
-        wait = None if answer.hearing is Hearing.TAKEN else pause(row.id, row.tries, answer, give_up)
+        wait = None if answer.hearing is Hearing.TAKEN else pause(mark, row.tries, answer, give_up)
         event = Event.DONE if answer.hearing is Hearing.TAKEN else Event.GIVEN_UP if wait is None else Event.RETRY
         _move(tx, row, event, next_at=None if wait is None else tx.now + wait, answer=answer.said[:_LONGEST_ANSWER])
     settled = sa.select(deliveries).where(deliveries.c.id.in_([row.id for row in rows])).order_by(deliveries.c.number)
