@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "notices"
-down_revision = "audit"
+down_revision = "everywhere"
 
 
 def upgrade() -> None:
