@@ -56,6 +56,14 @@ class Place:
             [RESTEAD, *words], env=self.environment, capture_output=True, text=True, input=stdin, timeout=_PATIENCE
         )
 
+    def run_into(self, output: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command that prints into that file."""
+        with output.open("w") as file:
+            errors = subprocess.PIPE
+            return subprocess.run(
+                [RESTEAD, *words], env=self.environment, stdout=file, stderr=errors, text=True, timeout=_PATIENCE
+            )
+
     def token(self, role: str = "member") -> str:
         return self.restead("token", "create", "--project", self.project, "--role", role).split()[-1]
 

@@ -46,6 +46,7 @@ class Answer:
     status: int
     body: bytes | memoryview = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None  # after so many bytes of the body the connection breaks
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,9 @@ class FarAway:
         if isinstance(weather, Answer):
             out.write(_plain(weather))
             if asked.method != "HEAD":
-                out.write(weather.body)
+                out.write(weather.body[: weather.cut])
             await out.drain()
-            return True
+            return weather.cut is None
         assert upstream is not None
         upstream[1].write(request)
         await upstream[1].drain()

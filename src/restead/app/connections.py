@@ -92,7 +92,9 @@ class BoundedConnection(H11Protocol):
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))),
                        ("Connection", "close"), ("X-Openstack-Request-Id", f"req-{uuid.uuid4()}")]  # fmt: skip
             headers += [("Retry-After", "5")] if status == 503 else []
-            for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+            said = (h11.Response(status_code=status, headers=headers), h11.Data(data=b"" if head else body))
+            for event in (*said, h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 

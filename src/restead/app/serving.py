@@ -39,6 +39,7 @@ from restead.workflows import (
     Engine,
     Heeded,
     HoldKeeper,
+    Jumps,
     PolicyRetention,
     SafetyRetention,
     Scheduler,
@@ -77,8 +78,10 @@ def serve(settings: Settings) -> None:
         copies = CopyKeeper(house.records, repository, house.server_definitions)
         rules = _rules(settings)
         meter = Meter()
-        with _engine(house, repository, copies, rules, meter, told) as engine:
-            warnings = _warnings(repository.keyring, disagreement, house.records, copies.warnings)
+        jumps = Jumps()
+        with _engine(house, repository, copies, rules, meter, jumps, told) as engine:
+            passing = (copies.warnings, jumps.warnings)
+            warnings = _warnings(repository.keyring, disagreement, house.records, passing)
             api = create_api(
                 Service(
                     house.records, house.cloud, engine.submit, rules, Comparer(repository, house.cloud),
@@ -109,7 +112,8 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 
 @contextmanager
 def _engine(
-    house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules, meter: Meter, there: Mapping[str, Way]
+    house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules, meter: Meter, jumps: Jumps,
+    there: Mapping[str, Way],
 ) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
     settings = house.settings
@@ -119,7 +123,8 @@ def _engine(
     )
     limits = RunLimits(settings.runs_per_driver, settings.runs_per_host)
     engine = Engine(house.records, told, workers=settings.runs, limits=limits, watch=meter.ended)
-    engine.do_regularly(SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep)))
+    safety = SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep))
+    engine.do_regularly(jumps.even(safety))
     if settings.collect_every:
         every = timedelta(hours=settings.collect_every)
         collecting = Collecting(repository, settings.collect_garbage, settings.collect_small)
@@ -128,12 +133,12 @@ def _engine(
         verifier, days = Verifier(house.records, repository), timedelta(days=settings.verify_every)
         depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
         engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
-    engine.do_regularly(HoldKeeper(house.records, repository), timedelta(minutes=1))
+    engine.do_regularly(jumps.even(HoldKeeper(house.records, repository)), timedelta(minutes=1))
     scheduler = Scheduler(house.records, house.cloud, engine.submit, rules.backup, rules.quotas,
                           rules.schedule_jitter)  # fmt: skip
     engine.do_regularly(scheduler, _LOOK_EVERY)
     retention = PolicyRetention(house.records, engine.submit, timedelta(days=settings.log_keep))
-    engine.do_regularly(retention, _LOOK_EVERY)
+    engine.do_regularly(jumps.even(retention), _LOOK_EVERY)
     engine.do_regularly(copies, _COPY_EVERY)
     engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
     if house.libvirt is not None:
@@ -180,13 +185,13 @@ def _single_writer(house: Opened) -> Sequence[str]:
 
 
 def _warnings(
-    keyring: Keyring, lasting: Sequence[str], records: Records, passing: Callable[[], Sequence[str]]
+    keyring: Keyring, lasting: Sequence[str], records: Records, passing: Sequence[Callable[[], Sequence[str]]]
 ) -> Callable[[], Sequence[str]]:
     def warnings() -> Sequence[str]:
         if not keyring.recovery_confirmed:
             keyring.refresh()  # the command line may have confirmed it in another process
         unconfirmed = () if keyring.recovery_confirmed else (_UNCONFIRMED,)
-        return (*unconfirmed, *lasting, *passing(), *damage_warnings(records))
+        return (*unconfirmed, *lasting, *(said for each in passing for said in each()), *damage_warnings(records))
 
     return warnings
 

@@ -3,6 +3,8 @@
 Results go to standard output, everything else to standard error with `restead: ` in front.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -35,7 +37,7 @@ from restead.cli.servers import servers
 from restead.cli.status import status
 from restead.cli.tags import tag_backup  # noqa: F401 - adds itself to the groups
 from restead.cli.tokens import tokens
-from restead.cli.wiring import EXIT_CODES, Commands
+from restead.cli.wiring import EXIT_CODES, Commands, Exit, fail
 
 __all__ = ["Doors", "House", "NewServer", "command_line", "run"]
 
@@ -69,7 +71,16 @@ def command_line() -> typer.Typer:
 
 def run(doors: Doors) -> None:
     """Do what the process's arguments say, and exit."""
-    command_line()(obj=doors)
+    try:
+        try:
+            command_line()(obj=doors)
+        finally:
+            sys.stdout.flush()  # results that cannot be written are no success
+    except OSError as error:  # of a file or folder on the way, or of what the results are written to
+        with open(os.devnull, "w") as nothing:  # or the interpreter tries to write them once more
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(fail(f"{where}{error.strerror or error}", Exit.NOT_REACHABLE).exit_code) from error
 
 
 def _show_version(wanted: bool) -> None:

@@ -120,9 +120,6 @@ class Commands(TyperGroup):
             raise fail(error.message + (f" ({error.detail})" if error.detail else ""), code) from error
         except KeyboardInterrupt:
             raise fail("interrupted", Exit.INTERRUPTED) from None
-        except OSError as error:  # of a file or folder on the way, or of what the results are written to
-            where = f"{error.filename}: " if error.filename else ""
-            raise fail(f"{where}{error.strerror or error}", Exit.NOT_REACHABLE) from error
 
 
 def group(name: str, summary: str) -> typer.Typer:

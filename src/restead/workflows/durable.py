@@ -177,7 +177,7 @@ class Engine:
             self._active.discard(run)
 
     def _leave(self, run: LeasedRun, error: RecordsUnavailable) -> None:
-        """Nothing can be noted now: it is given back as soon as that is over; if we are gone by then, its lease has ended."""
+        """Nothing can be noted now: it is given back as soon as that is over; else its lease will have run out."""
         log.warning("run left as it is", reason=str(error))
         self._left.add(run)
 
