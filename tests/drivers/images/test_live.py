@@ -102,6 +102,21 @@ def test_one_moment_of_a_server_is_open_at_a_time(machines: ImagesCloud, runtime
     assert_nothing_is_left(machines, server, runtime)
 
 
+def test_a_disk_that_was_cut_is_refused_while_its_guest_believes_more(machines: ImagesCloud, runtime: Path) -> None:
+    """QEMU reads zeroes behind the end of a disk: they are no backup of what was there."""
+    server = running(machines, "H")
+    size, words = server.volumes[1].size, f"has 4096 bytes .* believes {server.volumes[1].size}"
+    opened = moment_of(machines, server)
+    moment = opened.__enter__()
+    os.truncate(machines.path_of(server, 1), 4096)
+    assert [len(disk) for disk in disks_in(server, moment)] == [server.volumes[0].size, size]
+    with pytest.raises(Unavailable, match=words):
+        opened.__exit__(None, None, None)
+    with pytest.raises(Unavailable, match=words), moment_of(machines, server):
+        pass
+    assert_nothing_is_left(machines, server, runtime)
+
+
 def test_what_a_killed_service_left_is_taken_out_at_the_next_start(machines: ImagesCloud, runtime: Path) -> None:
     server = running(machines, "W")
     open_and_be_killed(machines, server, runtime)

@@ -21,7 +21,7 @@ from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image
 from restead.drivers.disks.raw import DiskTarget
 from restead.drivers.disks.served import ServedTarget
-from restead.drivers.disks.sizes import size_now
+from restead.drivers.disks.sizes import require_whole, size_now
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.definition import Power, ServerDefinition
 from restead.drivers.images.fresh import NewImage, SparseTarget, fresh_images
@@ -172,13 +172,16 @@ class ImagesDriver:
         """Open disks of a server; of a stopped one all are locked before the first byte is read.
 
         Raises:
-            NotFound, Unavailable: as the port says; at closing Unavailable: a disk was changed meanwhile.
+            NotFound, Unavailable: as the port says, and for a raw disk that is shorter than its running server
+                believes; at closing Unavailable: a disk was changed meanwhile, of a running server: cut.
         """
         definition = self._definition(project_id, server_id)
         disks = {volume_id: _disk(definition, volume_id) for volume_id in volume_ids}
         if definition.power is Power.QEMU and self._qemu.is_running(definition):
             with self._live.opened(definition, disks) as live:
+                _require_whole(disks, live)
                 yield live
+                _require_whole(disks, live)
             return
         self._require_stopped(definition)
         with ExitStack() as opened:
@@ -307,6 +310,11 @@ def _disk(definition: ServerDefinition, volume_id: VolumeId) -> DiskDefinition:
         if same_id(disk.id, volume_id):
             return disk
     raise NotFound(f"server {definition.id} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
+
+
+def _require_whole(disks: Mapping[VolumeId, DiskDefinition], moment: LiveMoment) -> None:
+    for id, disk in disks.items():
+        require_whole(disk, moment.sources[id].size)
 
 
 def _changed_at(disk: DiskDefinition, now: datetime) -> datetime:

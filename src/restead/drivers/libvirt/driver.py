@@ -11,13 +11,11 @@ from typing import Any
 from restead.domain.errors import Code, InvalidRequest, NotFound, ResteadError, Unavailable
 from restead.domain.ids import ProjectId, ServerId, VolumeId, canonical_id, same_id
 from restead.domain.server import Server, ServerStatus, Volume
-from restead.drivers.disks.backing import backing_of, measure
 from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
-from restead.drivers.disks.holding import translated as opening
 from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target
-from restead.drivers.disks.sizes import size_now
+from restead.drivers.disks.sizes import require_whole, size_now
 from restead.drivers.libvirt.connection import Connection, is_error, library, translated
 from restead.drivers.libvirt.kept import DRIVER, describe, read_kept
 from restead.drivers.libvirt.live import LiveMoments
@@ -127,10 +125,10 @@ class LibvirtDriver:
         if status_of(domain) is ServerStatus.RUNNING:
             wanted = dict(zip(volume_ids, disks, strict=True))
             sizes = {disk.target: _served_size(domain, disk) for disk in disks}
-            _require_whole(disks, sizes)
             with self._live.opened(domain, machine, wanted, sizes) as moment:
+                _require_whole(wanted, moment)
                 yield moment
-                _require_whole(disks, sizes)
+                _require_whole(wanted, moment)
             return
         require_stopped(domain)
         with ExitStack() as opened:
@@ -274,18 +272,9 @@ class LibvirtDriver:
         return size_now(disk.definition)
 
 
-def _require_whole(disks: Sequence[MachineDisk], sizes: Mapping[str, int]) -> None:
-    """Return if no raw disk is shorter than what its QEMU serves, by target: it reads zeroes behind a disk's end.
-
-    Raises Unavailable.
-    """
-    for disk in disks:
-        if disk.format == "raw":
-            with opening(disk.definition):
-                there = measure(backing_of(Path(disk.path)))
-            if there < sizes[disk.target]:
-                raise Unavailable(f"disk {disk.id} has {there} bytes and its running server believes "
-                                  f"{sizes[disk.target]}: what was cut off would be zeroes in the backup")
+def _require_whole(disks: Mapping[VolumeId, MachineDisk], moment: Moment) -> None:
+    for id, disk in disks.items():
+        require_whole(disk.definition, moment.sources[id].size)
 
 
 def _served_size(domain: Any, disk: MachineDisk) -> int:
