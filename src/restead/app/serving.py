@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -13,41 +13,27 @@ import uvicorn
 
 from restead import __version__
 from restead.api import Guesses, Meter, Watching, create_api
+from restead.app.chores import Parts, set_up_chores
 from restead.app.connections import BoundedConnection, use_all_descriptors
 from restead.app.identity import identity_of
 from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
 from restead.app.niceness import IN_VAIN, is_in_vain
 from restead.app.opening import Opened, opened
-from restead.app.telling import Way, reach_regularly, tell_regularly, ways
+from restead.app.telling import ways
 from restead.domain.backup import BackupRules
 from restead.domain.errors import Damaged
-from restead.domain.notice import Matter
 from restead.domain.policy import PolicyLimits
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
-from restead.domain.verification import Depth
 from restead.drivers.blobs import OneWriter
 from restead.records import Records, RunLimits
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
-from restead.workflows import (
-    Collecting,
-    Comparer,
-    CopyKeeper,
-    Engine,
-    Heeded,
-    HoldKeeper,
-    Jumps,
-    PolicyRetention,
-    SafetyRetention,
-    Scheduler,
-    stories,
-)
+from restead.workflows import Comparer, CopyKeeper, Engine, Jumps, stories
 from restead.workflows.holding import hold
 from restead.workflows.stock import warnings_of
-from restead.workflows.verify import Regularly, Verifier
 from restead.workflows.verify import warnings_of as damage_warnings
 
 log = structlog.get_logger("restead")
@@ -56,8 +42,6 @@ _UNCONFIRMED = (
     "nobody has confirmed that the recovery key is kept elsewhere; without it, losing the key file or passphrase "
     "loses every backup: restead key export, then restead key confirm"
 )
-_COPY_EVERY = timedelta(seconds=3)  # a burst of changes becomes one copy
-_LOOK_EVERY = timedelta(seconds=10)  # at schedules, and at what they have made
 
 
 def serve(settings: Settings) -> None:
@@ -76,10 +60,8 @@ def serve(settings: Settings) -> None:
         house.folder.announce(url)
         disagreement = _disagreement(house, repository)
         copies = CopyKeeper(house.records, repository, house.server_definitions)
-        rules = _rules(settings)
-        meter = Meter()
-        jumps = Jumps()
-        with _engine(house, repository, copies, rules, meter, jumps, told) as engine:
+        rules, meter, jumps = _rules(settings), Meter(), Jumps()
+        with _engine(Parts(house, repository, copies, rules, meter, jumps, told)) as engine:
             passing = (copies.warnings, jumps.warnings)
             warnings = _warnings(repository.keyring, disagreement, house.records, passing)
             api = create_api(
@@ -111,41 +93,17 @@ def _say_ready(url: str, house: Opened, warnings: Sequence[str]) -> None:
 
 
 @contextmanager
-def _engine(
-    house: Opened, repository: Repository, copies: CopyKeeper, rules: Rules, meter: Meter, jumps: Jumps,
-    there: Mapping[str, Way],
-) -> Iterator[Engine]:
+def _engine(parts: Parts) -> Iterator[Engine]:
     """The engine, started; in the end runs come to a resting place and are taken up at the next start."""
-    settings = house.settings
-    grace = timedelta(seconds=settings.stop_grace)
+    house, settings = parts.house, parts.house.settings
     told = stories(
-        house.records, repository, house.cloud, house.cloud, grace=grace, quotas=rules.quotas, nice=settings.backup_nice
-    )
+        house.records, parts.repository, house.cloud, house.cloud, grace=timedelta(seconds=settings.stop_grace),
+        quotas=parts.rules.quotas, nice=settings.backup_nice,
+    )  # fmt: skip
     limits = RunLimits(settings.runs_per_driver, settings.runs_per_host)
-    engine = Engine(house.records, told, workers=settings.runs, limits=limits, watch=meter.ended)
-    safety = SafetyRetention(house.records, engine.submit, timedelta(days=settings.safety_keep))
-    engine.do_regularly(jumps.even(safety))
-    if settings.collect_every:
-        every = timedelta(hours=settings.collect_every)
-        collecting = Collecting(repository, settings.collect_garbage, settings.collect_small)
-        engine.do_regularly(Heeded(house.records, Matter.COLLECTION, collecting), every)
-    if settings.verify_every:
-        verifier, days = Verifier(house.records, repository), timedelta(days=settings.verify_every)
-        depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
-        engine.do_regularly(Regularly(verifier, house.records, days, depth, rate))
-    engine.do_regularly(jumps.even(HoldKeeper(house.records, repository)), timedelta(minutes=1))
-    scheduler = Scheduler(house.records, house.cloud, engine.submit, rules.backup, rules.quotas,
-                          rules.schedule_jitter)  # fmt: skip
-    engine.do_regularly(scheduler, _LOOK_EVERY)
-    retention = PolicyRetention(house.records, engine.submit, timedelta(days=settings.log_keep))
-    engine.do_regularly(jumps.even(retention), _LOOK_EVERY)
-    engine.do_regularly(copies, _COPY_EVERY)
-    engine.do_regularly(house.images.clean_up, timedelta(minutes=1))
-    if house.libvirt is not None:
-        engine.do_regularly(house.libvirt.clean_up, timedelta(minutes=1))
-    reach_regularly(engine, house.records, repository)
-    tell_regularly(engine, house.records, there, settings, meter.tried)
-    Comparer(repository, house.cloud).end_dead_sessions()
+    engine = Engine(house.records, told, workers=settings.runs, limits=limits, watch=parts.meter.ended)
+    set_up_chores(engine, parts)
+    Comparer(parts.repository, house.cloud).end_dead_sessions()
     taken_up = engine.take_up()
     if taken_up:
         log.info("runs taken up again", runs=taken_up)
@@ -155,7 +113,7 @@ def _engine(
     finally:
         if not engine.stop(timedelta(seconds=settings.shutdown_grace)):
             log.warning("a run did not come to rest in time; the next start takes it up again")
-        copies.keep()
+        parts.copies.keep()
 
 
 def _rules(settings: Settings) -> Rules:
