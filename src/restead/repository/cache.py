@@ -35,6 +35,7 @@ class IndexCache:
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
+        self._state = folder / _STATE
         self._clock = clock
         self._runs: tuple[Run, ...] = ()
         self._held: frozenset[str] = frozenset()
@@ -119,8 +120,7 @@ class IndexCache:
             FileNotFoundError: somebody has removed the folder meanwhile.  What was held is held no more.
         """
         with self._lock:
-            self._folder.mkdir(0o700, parents=True, exist_ok=True)
-            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = self._opened_lock()
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 try:
@@ -131,9 +131,17 @@ class IndexCache:
             finally:
                 os.close(lock)
 
+    def _opened_lock(self) -> int:
+        path = f"{self._folder}/lock"
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            self._folder.mkdir(0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
     def _load(self) -> None:
         try:
-            state = json.loads((self._folder / _STATE).read_bytes())
+            state = json.loads(self._state.read_bytes())
         except FileNotFoundError:
             self._runs, self._held = (), frozenset()
             return
@@ -208,7 +216,7 @@ class IndexCache:
         state = {"runs": [[run.path.name, run.count] for run in runs], "objects": sorted(held)}
         fresh = self._folder / f"{_STATE}.new"
         fresh.write_text(json.dumps(state))
-        fresh.replace(self._folder / _STATE)
+        fresh.replace(self._state)
         self._runs, self._held = tuple(runs), frozenset(held)
 
 
