@@ -3,8 +3,8 @@
     python -m benchmarks.far_away [--delay 0.05] [--size 1024]
 
 Starts an S3 service that is all in memory and answers every request that much later, as a process of its own.  One
-disk is backed up, then verified and restored to a new file, with one request at a time and with as many as the
-service makes; each step is a process of its own.  Every restored file is compared with its source.
+disk is backed up, then verified and restored to a new file, with one request for 1 MiB at a time and with those
+of the service; each step is a process of its own.  Every restored file is compared with its source.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from restead.settings import read_settings
 _KEYS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 _BUCKET = "s3://backups"
 _ONE, _MANY = "one at a time", "as the service"
+_SINGLY = {"restore_threads": 1, "portion": 1 << 20, "span": 1 << 20, "whole": 0, "ahead": 0}
 
 
 class FarSteward(Steward):
@@ -40,7 +41,7 @@ class FarSteward(Steward):
         self._folder = folder
         self._store = S3Blobs(S3Service("backups", endpoint=url))
         window = window_for(_BUCKET, read_settings(data=folder))
-        self._window = replace(window, restore_threads=1, whole=0, ahead=0) if way == _ONE else window
+        self._window = replace(window, **_SINGLY) if way == _ONE else window
 
     def _opened(self) -> Repository:
         key = KeyFile.read(self._folder / "key")
