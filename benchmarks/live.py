@@ -23,6 +23,7 @@ from statistics import median
 from benchmarks.disks import MIB, copy_with_holes, make_disk
 from benchmarks.live_guest import LARGE, PIECE, Backup, Guest, Keeper, Spent, read_all
 from benchmarks.report import machine
+from restead.app.niceness import IN_VAIN, is_in_vain
 from restead.drivers.images import Accel, ImagesDriver, ImagesOptions
 from restead.drivers.images.accel import Accelerator
 from restead.ports import PausesGuest
@@ -210,6 +211,7 @@ def _head(about: dict[str, object], wanted: argparse.Namespace) -> str:
     return (
         f"{about['date']}, {about['cpus']} × {about['processor']}, {about['memory_mib']} MiB, Linux {about['kernel']}, "
         f"Python {about['python']}, QEMU with {about['accel']}; load before the run {about['load']}.\n"
+        f"{IN_VAIN if is_in_vain() else 'Niceness counts between restead and QEMU'}.\n"
         f"Large disk {wanted.size_mib} MiB, {wanted.moments} moments, {wanted.rounds} rounds."
     )
 
