@@ -1,10 +1,14 @@
 """Answers held against the document that the API publishes about itself."""
 
 import copy
+import functools
 import re
 from typing import Any
 
+import httpx2
 from jsonschema import Draft202012Validator
+
+from restead.api import create_api
 
 
 class Contract:
@@ -53,3 +57,23 @@ class Contract:
     def validate(self, schema: dict[str, Any], value: Any) -> None:
         """Raise unless *value* has that schema."""
         Draft202012Validator({**schema, "components": self._components}).validate(value)
+
+
+@functools.cache
+def _published() -> Contract:
+    return Contract(create_api(None, None).openapi())  # type: ignore[arg-type]
+
+
+def as_published(response: httpx2.Response) -> None:
+    """Raise unless an answer of a service is one that its document promises; to be hung into a client."""
+    if response.headers.get("Content-Type", "").startswith("text/event-stream"):
+        return  # it may not end
+    response.read()
+    contract, asked = _published(), response.request
+    method, path, body = asked.method, asked.url.path, response.json() if response.content else None
+    if contract.operation(method, path) is None:
+        assert response.status_code in (401, 404, 405), f"{method} {path}: {response.status_code}, and nobody knows it"
+        contract.validate({"$ref": "#/components/schemas/ErrorBody"}, body)
+        return
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    contract.check(method, path, response.status_code, headers, body)

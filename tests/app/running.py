@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from tests.api.contract import as_published
 
 RESTEAD = str(Path(sys.executable).with_name("restead"))
 PROVIDER = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"
@@ -95,6 +96,7 @@ class Running:
             base_url=f"{url}/v1/{place.project}",
             headers={"X-Auth-Token": token},
             timeout=30,
+            event_hooks={"response": [as_published]},
             verify=ssl.create_default_context(cafile=str(ca)) if ca else True,
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.api.contract import as_published
 from tests.app.running import PROVIDER, Place, Running, service
 from tests.lab.keystone import Keystone, Token, keystone
 
@@ -50,7 +51,8 @@ def running(place: Place) -> Iterator[Running]:
 def _asked(running: Running, token: Token | str, path: str, project: str = "", body: object = None) -> httpx2.Response:
     secret, project = (token, project) if isinstance(token, str) else (token.secret, project or token.project_id)
     headers = {"X-Auth-Token": secret}
-    with httpx2.Client(base_url=f"{running.url}/v1/{project}", headers=headers, timeout=90) as http:
+    url, hooks = f"{running.url}/v1/{project}", {"response": [as_published]}
+    with httpx2.Client(base_url=url, headers=headers, timeout=90, event_hooks=hooks) as http:
         return http.get(path) if body is None else http.post(path, json=body)
 
 
