@@ -77,7 +77,7 @@ fuzz: .venv/.dev
 	  tests/repository/test_rewrite_crashes.py \
 	  tests/repository/test_interleavings.py tests/stories/test_restore_faults.py \
 	  tests/stories/test_restore_cancel.py tests/repository/test_damage_fuzz.py \
-	  tests/repository/test_salvage.py tests/domain/test_retention.py
+	  tests/repository/test_salvage.py tests/domain/test_retention.py tests/app/test_fuzzed.py
 
 clean:
 	rm -rf .venv .venv-cinder .venv-judges* .venv-keystone .venv-swift .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -15,7 +15,7 @@ from tests.app.running import Place, Running, service
 from tests.lab.fuzzer import Fuzzer
 
 _MIB = 1 << 20
-CASES = int(os.environ.get("RESTEAD_FUZZ", "400"))
+CASES = int(os.environ.get("RESTEAD_FUZZ", "300"))
 FIRST = int(os.environ.get("RESTEAD_FUZZ_FIRST", "0"))
 _GROWTH = 48 * _MIB  # of memory, between the first requests and the last
 

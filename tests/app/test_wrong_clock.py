@@ -31,7 +31,7 @@ def running(scene: Scene, clock: WrongClock) -> Iterator[Running]:
         yield running
 
 
-@pytest.mark.parametrize("by", [_YEARS, -_YEARS])
+@pytest.mark.parametrize("by", [_YEARS, pytest.param(-_YEARS, marks=pytest.mark.long)])
 def test_a_service_goes_on_whatever_its_clock_says(scene: Scene, running: Running, clock: WrongClock, by: int) -> None:
     """Set while a restore is slow; then backups and restores in the wrong time; then in the right one again."""
     wanted = scene.change()

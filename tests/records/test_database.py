@@ -240,3 +240,23 @@ def test_a_row_that_cannot_be_read_is_damaged(records: Records, broken: str) -> 
         tx.connection.execute(sa.text(f"UPDATE restores SET plan = {plan}"), {"plan": broken})
     with pytest.raises(Damaged, match="row of the records"), records.read() as tx:
         restores.plan(tx, RestoreId("r"))
+
+
+def test_records_that_are_read_only_are_read_and_say_so(tmp_path: Path) -> None:
+    """As their file is on a medium that failed; the statement and its values are in no message."""
+    records = Records.open(f"sqlite:///{tmp_path}/records.sqlite")
+    records.migrate()
+    with records.begin() as tx:
+        add_backup(tx, "before")
+    with records.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+    with pytest.raises(Unavailable, match="they are read-only") as refused, records.begin() as tx:
+        add_backup(tx, "somebody's name")
+    assert "somebody" not in refused.value.detail
+    assert "INSERT" not in refused.value.detail
+    with records.read() as tx:
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(backup_table)) == 1
+    records.engine.dispose()
+    with records.begin() as tx:
+        add_backup(tx, "after")
+    records.close()
