@@ -108,7 +108,10 @@ def test_what_happens_is_told_and_when_it_is_well_again(place: Place, receiver: 
     assert "token-in-the-path" not in str(listed)
 
 
-@pytest.mark.parametrize("silent", [True, False], ids=["while it is sent", "before it can be sent"])
+_BEFORE_IT_CAN_BE_SENT = pytest.param(False, id="before it can be sent", marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("silent", [pytest.param(True, id="while it is sent"), _BEFORE_IT_CAN_BE_SENT])
 def test_kill_9_between_commit_and_delivery(place: Place, receiver: WebhookReceiver, silent: bool) -> None:
     """What was durable comes after the next start, under the id that it had."""
     receiver.silent = silent

@@ -11,6 +11,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from restead.settings import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# These write addresses and headers of requests: a webhook's path may be a secret.
+_TELL_ADDRESSES = ("httpx2", "httpcore2")
 
 
 def set_up_logs(settings: Settings) -> None:
@@ -53,7 +55,8 @@ def set_up_logs(settings: Settings) -> None:
         logger.propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the API writes its own line for each request
     logging.getLogger("uvicorn").setLevel(max(level, logging.ERROR))  # what it warns of, and start and stop, ours tell
-    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+    for name in ("alembic", "asyncio", *_TELL_ADDRESSES):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def _logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
