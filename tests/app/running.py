@@ -110,10 +110,11 @@ class Running:
         assert response.status_code == 200, response.text
         return response.json()
 
-    def begin_backup(self, server_id: str) -> str:
-        """Ask for a backup; return its id."""
+    def begin_backup(self, server_id: str, *, full: bool = False) -> str:
+        """Ask for a backup, one that reads everything if it is *full*; return its id."""
         path = f"/providers/{PROVIDER}/resources/{server_id}/action"
-        checkpoint = self.post(path, {"protect": {"resource_type": "OS::Nova::Server"}})["checkpoint"]
+        wanted = {"resource_type": "OS::Nova::Server", "incremental": not full}
+        checkpoint = self.post(path, {"protect": wanted})["checkpoint"]
         found: str = self.get(f"/checkpoint_items?checkpoint_id={checkpoint['id']}")["checkpoint_items"][0]["id"]
         return found
 
