@@ -56,6 +56,33 @@ def space_again(request: pytest.FixtureRequest) -> Iterator[None]:
             disk.free()
 
 
+def test_records_without_space_are_read_on_and_say_so(house: House, running: Running) -> None:
+    """What would have to be written down is refused before anything is done, and accepted a moment later.
+
+    The first of these tests: SQLite's journal, once it was written back, has room for some changes without new space.
+    """
+    scene, before = house.scene, running.get("/checkpoint_items")["checkpoint_items"]
+    house.records.fill()
+    assert_come_again(scene.ask_backup(running), "there is no space for them")
+    assert_come_again(running.http.post("/restores", json={"restore": {}}), "there is no space for them")
+    deletion = f"/providers/{PROVIDER}/checkpoints/{house.backup['checkpoint_id']}"
+    assert_come_again(running.http.delete(deletion), "there is no space for them")
+    assert running.get("/checkpoint_items")["checkpoint_items"] == before
+    assert running.get("/status")["status"]
+    for words in (("token", "create", "--project", "p1"), ("server", "remove", "web-1")):
+        done = house.place.run(*words)
+        assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+        assert "there is no space for them" in done.stderr
+    house.records.free()
+    changed = scene.change()
+    backup = running.wait_for_backup(running.begin_backup(scene.server))
+    scene.change()
+    assert running.wait_for_restore(running.begin_restore(backup["id"]))["status"] == "success"
+    assert scene.contents() == changed
+    house.place.restead("token", "create", "--project", "p1")
+    scene.assert_quiet_log()
+
+
 @pytest.mark.parametrize("name", ["repository", "cache"])
 def test_runs_wait_for_space_and_go_on(house: House, running: Running, name: str) -> None:
     """A backup, then a restore, while there is none; whoever asks is answered."""
@@ -82,30 +109,6 @@ def test_runs_wait_for_space_and_go_on(house: House, running: Running, name: str
     assert running.wait_for_restore(running.begin_restore(backup))["status"] == "success"
     assert scene.contents() == changed
     assert "sound" in house.place.run("repository", "verify").stderr
-    scene.assert_quiet_log()
-
-
-def test_records_without_space_are_read_on_and_say_so(house: House, running: Running) -> None:
-    """What would have to be written down is refused before anything is done, and accepted a moment later."""
-    scene, before = house.scene, running.get("/checkpoint_items")["checkpoint_items"]
-    house.records.fill()
-    assert_come_again(scene.ask_backup(running), "there is no space for them")
-    assert_come_again(running.http.post("/restores", json={"restore": {}}), "there is no space for them")
-    deletion = f"/providers/{PROVIDER}/checkpoints/{house.backup['checkpoint_id']}"
-    assert_come_again(running.http.delete(deletion), "there is no space for them")
-    assert running.get("/checkpoint_items")["checkpoint_items"] == before
-    assert running.get("/status")["status"]
-    for words in (("token", "create", "--project", "p1"), ("server", "remove", "web-1")):
-        done = house.place.run(*words)
-        assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
-        assert "there is no space for them" in done.stderr
-    house.records.free()
-    changed = scene.change()
-    backup = running.wait_for_backup(running.begin_backup(scene.server))
-    scene.change()
-    assert running.wait_for_restore(running.begin_restore(backup["id"]))["status"] == "success"
-    assert scene.contents() == changed
-    house.place.restead("token", "create", "--project", "p1")
     scene.assert_quiet_log()
 
 
