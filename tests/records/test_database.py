@@ -155,6 +155,28 @@ def test_a_check_and_the_change_that_follows_are_one(records: Records) -> None:
         assert backups.count(tx, None, BackupFilter()) == 3
 
 
+def test_writers_of_one_process_wait_for_each_other(tmp_path: Path) -> None:
+    """They do not ask the file again and again, where chance decides: one waited for 23 s beside two busy ones."""
+    records = Records.open(f"sqlite:///{tmp_path / 'records.db'}")
+    records.migrate()
+    asked: list[str] = []
+
+    def write() -> None:
+        with records.begin():
+            """Its turn has come."""
+
+    sa.event.listen(records.engine, "before_cursor_execute", lambda _c, _cursor, text, *_: asked.append(text))
+    with records.begin():
+        second = threading.Thread(target=write)
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        assert asked == ["BEGIN IMMEDIATE"]
+    second.join()
+    records.close()
+    assert asked == ["BEGIN IMMEDIATE"] * 2
+
+
 def test_one_backup_and_one_restore_of_a_server_at_a_time(records: Records) -> None:
     """Whatever the code above believes: the index refuses."""
     with records.begin() as tx:
