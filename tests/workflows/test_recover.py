@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from tests.fakes.power import PowerCut
@@ -24,7 +25,7 @@ from restead.repository import ServiceCopy, scrub
 from restead.repository.service_copy import KEPT
 from restead.service.policies import PolicyRunRequest
 from restead.workflows.adopt import Adoption
-from restead.workflows.service_copy import Successor, newest_copy
+from restead.workflows.service_copy import CopyKeeper, Successor, newest_copy
 
 _SERVERS = [{"id": "s1", "name": "web-1", "added_later": [1, {"x": None}]}]
 
@@ -90,6 +91,39 @@ def test_a_lost_service_is_rebuilt_with_all_that_only_it_knew(house: House) -> N
     house.copies.keep()
     assert house.copies.warnings() == [], "it is the service that it was"
     assert _recover(house) == (Succession(2, 0, ()), []), "a second time does nothing"
+
+
+def test_nobody_who_writes_waits_for_a_copy(house: House) -> None:
+    """It reads all rows, which takes long where there are many."""
+    house.protect(house.server())
+    house.copies.keep()
+    house.server_definitions = list(_SERVERS)
+    keeper = Thread(target=house.copies.keep)
+    with house.records.begin():
+        keeper.start()
+        keeper.join(10)
+        assert not keeper.is_alive(), "a copy needs nobody else's turn"
+    assert house.copies.warnings() == []
+    assert house.repository.service_copies.numbers()[0] == 2
+
+
+def test_a_copy_that_takes_long_is_made_less_often(house: House) -> None:
+    """For a tenth of the time at most; but for the last one before a service ends."""
+    now = [0.0]
+
+    def slow() -> list[dict[str, object]]:
+        now[0] += 60
+        return [{"name": f"at {now[0]}"}]
+
+    keeper = CopyKeeper(house.records, house.repository, slow, lambda: now[0])
+    made = []
+    for _ in range(200):
+        keeper(lambda: None)
+        made.append(house.repository.service_copies.numbers()[0])
+        now[0] += 3
+    assert (made[0], made[-1]) == (1, 2)
+    keeper.keep()
+    assert house.repository.service_copies.numbers()[0] == 3
 
 
 def test_a_burst_of_changes_is_one_copy_and_a_handful_is_kept(house: House) -> None:

@@ -17,10 +17,16 @@ _SERVICE = "service"
 
 def service_id(tx: Transaction) -> str:
     """Return the id of the service that these records are of, made when it is first asked for."""
-    found = _value(tx, _SERVICE)
+    found = own_id(tx)
     if found is None:
         become(tx, found := secrets.token_hex(16))
-    return str(found)
+    return found
+
+
+def own_id(tx: Transaction) -> str | None:
+    """Return the id of the service that these records are of, None if nobody has asked for it yet."""
+    found = _value(tx, _SERVICE)
+    return None if found is None else str(found)
 
 
 def become(tx: Transaction, id: str) -> None:

@@ -4,6 +4,7 @@ A chore compares what there is with what was written last, so a burst of changes
 waits for the store or fails with it.  The newest digest of the log is put into the records on the way.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,15 +26,20 @@ Servers = Callable[[], Sequence[Mapping[str, Any]]]
 """Returns the definitions of all servers that a driver keeps, as JSON."""
 
 _TRIES = 5
+_REST = 9  # times as long as the last copy took
 
 
 class CopyKeeper:
     """Keeps the copy; call it often."""
 
-    def __init__(self, records: Records, repository: Repository, servers: Servers) -> None:
+    def __init__(
+        self, records: Records, repository: Repository, servers: Servers, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self._records = records
         self._repository = repository
         self._servers = servers
+        self._seconds = seconds
+        self._rests_until = float("-inf")
         self._looked: object = None  # what there was when we last looked closely
         self._warning = ""
 
@@ -42,8 +48,13 @@ class CopyKeeper:
         return [self._warning] if self._warning else []
 
     def __call__(self, check: Callable[[], None]) -> None:
+        """As `keep`, but for a tenth of the time at most: a copy holds all that there is, and takes as long."""
         check()
-        self.keep()
+        began = self._seconds()
+        if began >= self._rests_until:
+            self.keep()
+            ended = self._seconds()
+            self._rests_until = ended + _REST * (ended - began)
 
     def keep(self) -> None:
         """Write a copy if what there is differs from the newest.  Never raises: it is tried again the next time."""
@@ -104,9 +115,11 @@ class CopyKeeper:
 
         Such a one may be of a project that is being erased, and a crash has left its row as it was.
         """
-        with self._records.begin() as tx:
-            service = remembered.service_id(tx)
-            parts = service_copy.parts(tx)
+        with self._records.read() as tx:  # all rows are read: for so long nobody could write
+            service, parts = remembered.own_id(tx), service_copy.parts(tx)
+        if service is None:
+            with self._records.begin() as tx:
+                service = remembered.service_id(tx)
         unheld = take_stock(self._records, self._repository).unheld
         held = [each for each in _backups(parts) if each["id"] not in unheld]
         return service, {**_only(parts, held), "servers": servers}
