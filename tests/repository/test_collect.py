@@ -467,3 +467,26 @@ def test_two_collect_at_once(folder: Path) -> None:
         if calls[0] < at:
             return
     pytest.fail("a small collection makes more than 400 calls")
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+@pytest.mark.parametrize("small", [0, 2])
+def test_what_was_healed_stays_so(house: House, damaged: int, small: int) -> None:
+    """A thing stands twice and one place is damaged: whichever counts, the other goes only if that one opens.
+
+    Also where both packs are condemned together, since they are small.
+    """
+    data, more = _data(7), _data(8, 2)
+    first, second = house.open(), house.open()
+    with first.session(PROJECT, label="a") as one, second.session(PROJECT, label="b") as two:
+        saved = one.save(MemoryDisk.of(data), description=ABOUT)
+        also = two.save(MemoryDisk.of(data + more), description=ABOUT)
+        kept = [(one.commit([saved])[0], data), (two.commit([also])[0], data + more)]
+    bad = sorted(_packs(house))[damaged]
+    whole = bytearray(house.store.get(bad))
+    whole[len(whole) // 2] ^= 1
+    house.store.delete(bad)
+    house.store.put(bad, bytes(whole))
+    for _ in range(4):
+        house.open().collect(small=small)
+        assert [_bytes_of(house, manifest) for manifest, _ in kept] == [wanted for _, wanted in kept]

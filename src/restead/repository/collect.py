@@ -29,6 +29,7 @@ from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
 from restead.repository.pack import PACK_SIZE, PACK_THINGS, PackWriter, Place
 from restead.repository.room import Room
 from restead.repository.runs import Hint
+from restead.repository.seal import Kind
 
 _AT_ONCE = 8  # condemnations, of up to 1,000 packs each, for which what is needed is marked together
 MERGED_AT_ONCE = 4 << 30  # bytes of small packs of one project that one round puts together
@@ -198,6 +199,7 @@ class Collector:
         packs, rooms = _Packs(self._store), self._rooms()
         _, holdings = self._marked(rooms, packs, gone)
         for project, found in holdings.items():
+            self._keep_healed(rooms[project], found)
             self._copy(rooms[project], packs, found.stranded)
         for room in rooms.values():
             room.index.drop(gone, self._check)
@@ -227,12 +229,27 @@ class Collector:
             self._done.removed += 1
             self._done.freed += size
 
+    def _keep_healed(self, room: Room, found: Holdings) -> None:
+        """Let another place count for what does not open where it counts: it is copied from there.
+
+        Which of several counts is chance, and one of them may be there because another is damaged.
+        """
+        for name, (counts, *others) in found.doubled.items():
+            self._check()
+            if not _opens(room, name, counts):
+                sound = next((place for place in others if _opens(room, name, place)), None)
+                if sound is not None:
+                    found.stranded.get(counts.pack, set()).discard(name)
+                    found.stranded.setdefault(sound.pack, set()).add(name)
+
     def _copy(self, room: Room, packs: "_Packs", stranded: Mapping[bytes, set[bytes]]) -> None:
         """Put what only condemned packs hold into fresh ones, opened and checked on the way."""
         writer = PackWriter(room.shelf, self._scratch, Press())
         hints: list[Hint] = []
         with closing(writer):
             for pack, names in stranded.items():
+                if not names:
+                    continue  # another place of each of them is whole
                 self._copy_from(room, pack, packs.size(room, pack), names, writer, hints)
             hints += [Hint(name, place) for name, place in writer.finish()]
         self._done.copied += writer.stored
@@ -254,6 +271,17 @@ class Collector:
         if left:
             what = room.shelf.object_name(pack)
             raise Damaged(f"{what} does not hold {len(left)} things that the index says it does: nothing is removed")
+
+
+def _opens(room: Room, name: bytes, place: Place) -> bool:
+    """Tell whether the thing of that name is at that place, whole.  Raises Unavailable."""
+    for kind in (Kind.CHUNK, Kind.PAGE, Kind.ROOT):
+        try:
+            room.reader.thing_at(place, kind, name)
+        except (Damaged, NotFound):
+            continue
+        return True
+    return False
 
 
 def is_small(size: int, things: int) -> bool:

@@ -116,6 +116,8 @@ class Holdings:
     things: dict[bytes, int] = field(default_factory=dict)  # pack → things that the index knows in it
     live: dict[bytes, int] = field(default_factory=dict)  # pack → sealed bytes in it that are needed
     stranded: dict[bytes, set[bytes]] = field(default_factory=dict)  # pack → names that only condemned packs hold
+    # Names in packs that are worked on, and in others → the place that counts, then those in packs that are worked on.
+    doubled: dict[bytes, tuple[Place, ...]] = field(default_factory=dict)
     missing: list[bytes] = field(default_factory=list)  # names that nobody holds, as far as can be seen
 
 
@@ -160,13 +162,17 @@ class Weighing:
 
     def _weigh(self, name: bytes, places: Sequence[Place]) -> None:
         # Of several holders one counts, the same for everybody who looks: the others become garbage.
+        going = [place for place in places if place.pack in self._working_on]
         for place in places:
             if place.pack not in self._condemned and self._present(place.pack):
                 self._found.live[place.pack] = self._found.live.get(place.pack, 0) + place.length
+                if going:
+                    self._found.doubled[name] = (place, *going)
                 return
-        for place in places:
-            if place.pack in self._working_on:
-                self._found.stranded.setdefault(place.pack, set()).add(name)
-                return
+        if going:
+            self._found.stranded.setdefault(going[0].pack, set()).add(name)
+            if len(going) > 1:
+                self._found.doubled[name] = tuple(going)
+            return
         if not any(self._present(place.pack) for place in places):
             self._found.missing.append(name)
