@@ -38,7 +38,8 @@ def test_a_service_is_rebuilt_from_its_repository_and_a_key(tmp_path: Path) -> N
     number, _, digest = noted.partition(":")
     older = place.run(*at, "--key-file", str(tmp_path / "old-key"), "--at-least", f"{int(number) + 1}:{digest}")
     assert (older.returncode, "it is older" in older.stderr) == (1, True), older.stderr
-    # Taken up where that left it, with the recovery key this time, and as a module.
+    assert not place.data.exists(), "nothing is made for what is refused"
+    # With the recovery key this time, and as a module.
     done = subprocess.run(
         [sys.executable, "-m", "restead", *at, "--at-least", noted],
         env=place.environment, input=f"{key}\n", capture_output=True, text=True,

@@ -7,6 +7,8 @@ that a service has lived in is never taken for a new one.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from restead.app.folder import DataFolder
 from restead.app.opening import Opened, opened
@@ -56,7 +58,11 @@ def recovery(
     store = None if folder is not None and not folder.is_dir() else open_to_look(address, settings)
     if store is None or not any(store.list("keyring/")):  # a mistyped folder is not made
         raise NotFound(f"there is no repository in {address}")
-    Keyring.open(store, _opens(secret, settings))  # nothing is made for who cannot open it
+    with TemporaryDirectory(prefix="restead-") as scratch:  # nothing is made for who cannot open it, or if it is older
+        place = Path(scratch)
+        looked_at = Repository.open(store, _opens(secret, settings), cache=place / "cache", scratch=place)
+        if at_least is not None:
+            _require(looked_at, *at_least)
     # What was named counts, not what the settings say: they may be those of the service that is lost.
     settings = settings.model_copy(update={"store": "" if folder is not None else address})
     _begin(settings)
@@ -66,8 +72,6 @@ def recovery(
         with house.folder.setting_up():
             house.folder.occupy("no address: it is restead recover")
             found = house.repository(make=False)
-        if at_least is not None:  # before anything is made of what it says
-            _require(found, *at_least)
         yield FolderRecovery(house, found)
 
 
