@@ -490,3 +490,33 @@ def test_what_was_healed_stays_so(house: House, damaged: int, small: int) -> Non
     for _ in range(4):
         house.open().collect(small=small)
         assert [_bytes_of(house, manifest) for manifest, _ in kept] == [wanted for _, wanted in kept]
+
+
+def test_one_rotten_chunk_keeps_its_pack_and_holds_nobody_up(house: House) -> None:
+    """It is nowhere else, so its pack stays and is told of; all else goes, and the store does not grow by trying."""
+    disks = [MemoryDisk.of(_data(seed)) for seed in range(1, 5)]
+    kept = [(house.save(disk), disk.data) for disk in disks]
+    (bad,) = _packs_of(house, kept[1][0])
+    whole = bytearray(house.store.get(bad))
+    whole[len(whole) // 2] ^= 1
+    house.store.delete(bad)
+    house.store.put(bad, bytes(whole))
+    sizes = []
+    for seed in range(10, 14):
+        house.repository.delete([house.save(MemoryDisk.of(_data(seed)))])
+        with pytest.raises(Damaged, match="does not open in 1 of the packs that were to go"):
+            house.open().collect(small=2)
+        assert bad in _packs(house)
+        sizes.append((len(_packs(house)), sum(size for _, size in house.store.list("packs/"))))
+    assert len(set(sizes)) == 1, sizes
+    for manifest, data in (kept[0], *kept[2:]):
+        assert _bytes_of(house, manifest) == data
+    repository = house.open(fresh_cache=False)
+    with pytest.raises(Damaged):
+        house.restore(kept[1][0], MemoryDisk(8 * CHUNK), repository=repository)
+    house.save(disks[1], repository=repository)  # what is known to be lost is stored again
+    for _ in range(2):
+        house.open().collect(small=2)
+    assert bad not in _packs(house)
+    for manifest, data in kept:
+        assert _bytes_of(house, manifest) == data

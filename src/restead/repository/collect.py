@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from restead.domain.collected import Collected
@@ -23,13 +24,11 @@ from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.domain.ids import ProjectId
 from restead.ports import BlobStore, LocksObjects
 from restead.repository.cached import write_whole
-from restead.repository.chunk import Press
 from restead.repository.log import Condemnation, Log, Removed, State, condemns
 from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
-from restead.repository.pack import PACK_SIZE, PACK_THINGS, PackWriter, Place
+from restead.repository.pack import PACK_SIZE, PACK_THINGS
+from restead.repository.rescue import Rescue
 from restead.repository.room import Room
-from restead.repository.runs import Hint
-from restead.repository.seal import Kind
 
 _AT_ONCE = 8  # condemnations, of up to 1,000 packs each, for which what is needed is marked together
 MERGED_AT_ONCE = 4 << 30  # bytes of small packs of one project that one round puts together
@@ -68,6 +67,7 @@ class Collector:
         self._check = check
         self._done = Collected()
         self._locked: set[bytes] = set()  # packs that the store has refused to delete in this round
+        self._stuck: dict[bytes, Damaged] = {}  # packs that have to stay, since something needed in them does not open
         self._dry = False
 
     def run(self, *, dry: bool) -> Collected:
@@ -76,7 +76,8 @@ class Collector:
         *dry*: change nothing and say what would be condemned.
 
         Raises:
-            Damaged: something that is needed is nowhere to be found; nothing was removed.
+            Damaged: something that is needed is nowhere to be found, and nothing was removed; or it does not open in a
+                pack that was to go, which stays, and all else was done.
             Unavailable: manifests came and went too fast, or the store does not answer: try again.
         """
         self._dry = dry
@@ -85,6 +86,13 @@ class Collector:
         self._condemn(dry=dry)
         if not dry:
             self._finish_all()
+        if self._stuck:
+            first = next(iter(self._stuck.values()))
+            raise Damaged(
+                f"something that is needed does not open in {len(self._stuck)} of the packs that were to go: they "
+                f"stay, and all else was done.  The first: {first.message}",
+                detail=first.detail,
+            )
         return self._done
 
     # ------------------------------------------------------------------ what goes
@@ -175,7 +183,8 @@ class Collector:
 
     def _finish_all(self) -> None:
         view = self._log.refresh()
-        ready = [one for number, one in sorted(view.condemnations.items()) if view.may_remove(number)]
+        ready = [one for number, one in sorted(view.condemnations.items())
+                 if view.may_remove(number) and self._stuck.keys().isdisjoint(one.packs)]  # fmt: skip
         waiting = {session for one in view.condemnations.values() for session in one.waits if view.is_open(session)}
         self._done.waiting = tuple(sorted(waiting))
         for at in range(0, len(ready), _AT_ONCE):
@@ -185,22 +194,22 @@ class Collector:
     def _finish_in_company(self, group: Sequence[Condemnation]) -> None:
         """Finish these; another collector may be at the same, copy what we were about to and remove it under us."""
         for attempt in range(_TRIES):
-            left = self._log.refresh().condemnations
+            left, last = self._log.refresh().condemnations, attempt == _TRIES - 1
             try:
-                self._finish([one for one in group if one.number in left])
+                self._finish([one for one in group if one.number in left], patient=last)
                 return
             except (Damaged, NotFound) as error:
-                if attempt == _TRIES - 1:
+                if last:
                     raise Damaged(error.message, detail=error.detail) from error
 
-    def _finish(self, ready: Sequence[Condemnation]) -> None:
-        """Remove the packs of condemnations that nobody has to be waited for."""
+    def _finish(self, ready: Sequence[Condemnation], *, patient: bool) -> None:
+        """Remove the packs of condemnations that nobody has to be waited for.  *patient*: as `Rescue.run`."""
         gone = frozenset[bytes]().union(*(one.packs for one in ready))
         packs, rooms = _Packs(self._store), self._rooms()
         _, holdings = self._marked(rooms, packs, gone)
         for project, found in holdings.items():
-            self._keep_healed(rooms[project], found)
-            self._copy(rooms[project], packs, found.stranded)
+            self._copy(rooms[project], packs, found, patient=patient)
+        gone -= self._stuck.keys()
         for room in rooms.values():
             room.index.drop(gone, self._check)
         for name, pack, size in packs.objects():
@@ -208,8 +217,8 @@ class Collector:
                 self._check()
                 self._delete(name, pack, size)
         for one in ready:
-            if not self._locked.isdisjoint(one.packs):
-                continue  # to be finished by a later round, when the store lets them go
+            if one.packs & (self._locked | self._stuck.keys()):
+                continue  # to be finished by a later round, when the store lets them go, or what is needed was healed
             try:
                 self._log.append(Removed(one.number))
             except NotFound:
@@ -229,59 +238,11 @@ class Collector:
             self._done.removed += 1
             self._done.freed += size
 
-    def _keep_healed(self, room: Room, found: Holdings) -> None:
-        """Let another place count for what does not open where it counts: it is copied from there.
-
-        Which of several counts is chance, and one of them may be there because another is damaged.
-        """
-        for name, (counts, *others) in found.doubled.items():
-            self._check()
-            if not _opens(room, name, counts):
-                sound = next((place for place in others if _opens(room, name, place)), None)
-                if sound is not None:
-                    found.stranded.get(counts.pack, set()).discard(name)
-                    found.stranded.setdefault(sound.pack, set()).add(name)
-
-    def _copy(self, room: Room, packs: "_Packs", stranded: Mapping[bytes, set[bytes]]) -> None:
-        """Put what only condemned packs hold into fresh ones, opened and checked on the way."""
-        writer = PackWriter(room.shelf, self._scratch, Press())
-        hints: list[Hint] = []
-        with closing(writer):
-            for pack, names in stranded.items():
-                if not names:
-                    continue  # another place of each of them is whole
-                self._copy_from(room, pack, packs.size(room, pack), names, writer, hints)
-            hints += [Hint(name, place) for name, place in writer.finish()]
-        self._done.copied += writer.stored
-        room.index.add(hints)
-
-    def _copy_from(
-        self, room: Room, pack: bytes, size: int, names: set[bytes], writer: PackWriter, hints: list[Hint]
-    ) -> None:
-        left = set(names)
-        for thing in room.reader.packs.contents(pack, size):
-            if thing.name not in left:
-                continue
-            self._check()
-            left.discard(thing.name)
-            place = Place(pack, thing.offset, thing.length, thing.plain, thing.form)
-            plain = room.reader.thing_at(place, thing.kind, thing.name)
-            if writer.add(thing.kind, thing.name, plain):
-                hints += [Hint(name, found) for name, found in writer.finish()]
-        if left:
-            what = room.shelf.object_name(pack)
-            raise Damaged(f"{what} does not hold {len(left)} things that the index says it does: nothing is removed")
-
-
-def _opens(room: Room, name: bytes, place: Place) -> bool:
-    """Tell whether the thing of that name is at that place, whole.  Raises Unavailable."""
-    for kind in (Kind.CHUNK, Kind.PAGE, Kind.ROOT):
-        try:
-            room.reader.thing_at(place, kind, name)
-        except (Damaged, NotFound):
-            continue
-        return True
-    return False
+    def _copy(self, room: Room, packs: "_Packs", found: Holdings, *, patient: bool) -> None:
+        """Put what only condemned packs hold into fresh ones.  Raises as `Rescue.run`."""
+        rescue = Rescue(room, partial(packs.size, room), self._scratch, self._check)
+        self._stuck |= rescue.run(found, patient=patient)
+        self._done.copied += rescue.stored
 
 
 def is_small(size: int, things: int) -> bool:
