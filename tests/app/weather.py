@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -71,8 +70,3 @@ def wait_until(look: Callable[[], bool], otherwise: str) -> None:
     while not look():
         assert time.monotonic() < until, otherwise
         time.sleep(0.05)
-
-
-def place_in(folder: Path) -> Place:
-    folder.mkdir(exist_ok=True)
-    return Place(folder)

@@ -197,12 +197,9 @@ class BackupStory:
             roots.append(saved)
             volumes.append(
                 {
-                    "size": source.size,
-                    "read": saved.count.read if hint else source.size,
-                    "stored": saved.count.stored,
+                    **_saved(source, saved, hinted=hint is not None),
                     "incremental": parent is not None,
                     "bytes_per_second": int(source.size / seconds),
-                    "root": saved.root.hex(),
                     "generation": generation,
                 }
             )
@@ -296,6 +293,11 @@ def _hint(source: BlockSource, held: KnownDisk | None) -> Hint | None:
         return None
     changed = source.changed_since(held.generation)
     return None if changed is None else Hint(held.manifest, changed, guaranteed=True)
+
+
+def _saved(source: BlockSource, saved: Saved, *, hinted: bool) -> Journal:
+    read = saved.count.read if hinted else source.size
+    return {"size": source.size, "read": read, "stored": saved.count.stored, "root": saved.root.hex()}
 
 
 def _generation(source: BlockSource) -> str:

@@ -1,10 +1,15 @@
 """How large a disk is now, as its server would see it."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from restead.domain.errors import Unavailable
+from restead.domain.ids import VolumeId
 from restead.drivers.disks.backing import backing_of, measure
 from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.disks.holding import translated
 from restead.drivers.disks.qcow2_opening import size_of_image
+from restead.ports import BlockSource
 
 
 def size_now(disk: DiskDefinition) -> int | None:
@@ -15,15 +20,25 @@ def size_now(disk: DiskDefinition) -> int | None:
         return None
 
 
-def require_whole(disk: DiskDefinition, served: int) -> None:
-    """Return if a raw disk is not shorter than what its running QEMU serves, which reads zeroes behind a disk's end.
+@contextmanager
+def staying_whole(
+    disks: Mapping[VolumeId, DiskDefinition], sources: Mapping[VolumeId, BlockSource]
+) -> Iterator[None]:
+    """See that raw disks are no shorter than what their running QEMU serves, before and after the block.
 
-    Raises Unavailable.
+    QEMU reads zeroes behind a disk's end.  Raises Unavailable.
     """
-    if disk.format != "raw":
-        return
-    with translated(disk):
-        there = measure(backing_of(disk.path))
-    if there < served:
-        raise Unavailable(f"disk {disk.id} has {there} bytes and its running server believes {served}: what was cut "
-                          "off would be zeroes in the backup")
+    _require_whole(disks, sources)
+    yield
+    _require_whole(disks, sources)
+
+
+def _require_whole(disks: Mapping[VolumeId, DiskDefinition], sources: Mapping[VolumeId, BlockSource]) -> None:
+    for id, disk in disks.items():
+        if disk.format != "raw":
+            continue
+        with translated(disk):
+            there = measure(backing_of(disk.path))
+        if there < sources[id].size:
+            raise Unavailable(f"disk {disk.id} has {there} bytes and its running server believes {sources[id].size}: "
+                              "what was cut off would be zeroes in the backup")

@@ -21,7 +21,7 @@ from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image
 from restead.drivers.disks.raw import DiskTarget
 from restead.drivers.disks.served import ServedTarget
-from restead.drivers.disks.sizes import require_whole, size_now
+from restead.drivers.disks.sizes import size_now, staying_whole
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.definition import Power, ServerDefinition
 from restead.drivers.images.fresh import NewImage, SparseTarget, fresh_images
@@ -178,10 +178,8 @@ class ImagesDriver:
         definition = self._definition(project_id, server_id)
         disks = {volume_id: _disk(definition, volume_id) for volume_id in volume_ids}
         if definition.power is Power.QEMU and self._qemu.is_running(definition):
-            with self._live.opened(definition, disks) as live:
-                _require_whole(disks, live)
+            with self._live.opened(definition, disks) as live, staying_whole(disks, live.sources):
                 yield live
-                _require_whole(disks, live)
             return
         self._require_stopped(definition)
         with ExitStack() as opened:
@@ -310,11 +308,6 @@ def _disk(definition: ServerDefinition, volume_id: VolumeId) -> DiskDefinition:
         if same_id(disk.id, volume_id):
             return disk
     raise NotFound(f"server {definition.id} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
-
-
-def _require_whole(disks: Mapping[VolumeId, DiskDefinition], moment: LiveMoment) -> None:
-    for id, disk in disks.items():
-        require_whole(disk, moment.sources[id].size)
 
 
 def _changed_at(disk: DiskDefinition, now: datetime) -> datetime:

@@ -15,7 +15,7 @@ from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
 from restead.drivers.disks.opening import open_source, open_target
 from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target
-from restead.drivers.disks.sizes import require_whole, size_now
+from restead.drivers.disks.sizes import size_now, staying_whole
 from restead.drivers.libvirt.connection import Connection, is_error, library, translated
 from restead.drivers.libvirt.kept import DRIVER, describe, read_kept
 from restead.drivers.libvirt.live import LiveMoments
@@ -125,10 +125,12 @@ class LibvirtDriver:
         if status_of(domain) is ServerStatus.RUNNING:
             wanted = dict(zip(volume_ids, disks, strict=True))
             sizes = {disk.target: _served_size(domain, disk) for disk in disks}
-            with self._live.opened(domain, machine, wanted, sizes) as moment:
-                _require_whole(wanted, moment)
+            files = {volume_id: disk.definition for volume_id, disk in wanted.items()}
+            with (
+                self._live.opened(domain, machine, wanted, sizes) as moment,
+                staying_whole(files, moment.sources),
+            ):
                 yield moment
-                _require_whole(wanted, moment)
             return
         require_stopped(domain)
         with ExitStack() as opened:
@@ -270,11 +272,6 @@ class LibvirtDriver:
         if disk.strange or self._options.host:
             return _told_size(domain, disk)
         return size_now(disk.definition)
-
-
-def _require_whole(disks: Mapping[VolumeId, MachineDisk], moment: Moment) -> None:
-    for id, disk in disks.items():
-        require_whole(disk.definition, moment.sources[id].size)
 
 
 def _served_size(domain: Any, disk: MachineDisk) -> int:
