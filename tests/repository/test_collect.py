@@ -520,3 +520,14 @@ def test_one_rotten_chunk_keeps_its_pack_and_holds_nobody_up(house: House) -> No
     assert bad not in _packs(house)
     for manifest, data in kept:
         assert _bytes_of(house, manifest) == data
+
+
+def test_what_somebody_else_put_beside_the_packs_is_left_alone(house: House) -> None:
+    kept, gone = house.save(MemoryDisk.of(_data(1))), house.save(MemoryDisk.of(_data(2)))
+    house.repository.delete([gone])
+    strays = ["packs/notes", "packs/a/b/notes", f"packs/notes-{'0' * 64}"]
+    for name in strays:
+        house.store.put(name, b"x")
+    assert house.open().collect().removed == 1
+    assert set(strays) <= _packs(house)
+    assert _bytes_of(house, kept) == _data(1)

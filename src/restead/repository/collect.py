@@ -24,6 +24,7 @@ from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.domain.ids import ProjectId
 from restead.ports import BlobStore, LocksObjects
 from restead.repository.cached import write_whole
+from restead.repository.index import pack_of
 from restead.repository.log import Condemnation, Log, Removed, State, condemns
 from restead.repository.mark import Holdings, Spread, Weighing, spread_needed
 from restead.repository.pack import PACK_SIZE, PACK_THINGS
@@ -282,8 +283,10 @@ class _Packs:
         self._sizes: dict[tuple[str, bytes], int] = {}
         self._store = store
         for name, size in store.list("packs/"):
-            _, tag, digits = name.split("/")
-            self._sizes[tag, bytes.fromhex(digits)] = size
+            try:
+                self._sizes[name.split("/")[1], pack_of(name)] = size
+            except Damaged:
+                pass  # nobody needs it, and it is not ours to remove: a verification tells of it
 
     def __iter__(self) -> Iterator[tuple[str, bytes, int]]:
         """Yield (tag of the project, pack, bytes)."""
