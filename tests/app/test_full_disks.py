@@ -13,6 +13,8 @@ from tests.lab.far_away import FarAway
 from tests.lab.memory_s3 import MemoryS3
 from tests.lab.small_disk import SmallDisk, small_disk
 
+_LOST = "log lines were lost: they could not be written"
+
 
 class House:
     """A service each of whose places is on a small disk of its own."""
@@ -141,13 +143,20 @@ def test_a_log_without_space_stops_nothing_and_says_what_it_lacks(house: House, 
     assert scene.contents() == changed
     house.log.free()
     assert running.get("/servers")["servers"]
+    # A request is logged once its answer is on its way.
+    wait_until(lambda: _LOST in (told := _events(house)) and told[-1] == "request", "the request was not logged")
     lines = house.place.log.read_text().splitlines()
     torn = [number for number, line in enumerate(lines) if not _is_whole(line)]
     assert len(torn) <= 1
     told = json.loads(lines[-1 if not torn else torn[0] + 1])
-    assert (told["event"], told["lines"] > 0) == ("log lines were lost: they could not be written", True)
+    assert (told["event"], told["lines"] > 0) == (_LOST, True)
     assert json.loads(lines[-1])["event"] == "request"
     house.place.log.write_text("".join(line + "\n" for number, line in enumerate(lines) if number not in torn))
+
+
+def _events(house: House) -> list[str]:
+    lines = house.place.log.read_text().splitlines()
+    return [json.loads(line)["event"] for line in lines if _is_whole(line)]
 
 
 def _is_whole(line: str) -> bool:
