@@ -219,6 +219,31 @@ def test_a_qemu_that_does_not_answer_fails_the_backup_and_is_cleaned_up_later(
     assert_nothing_is_left(machines, server, runtime)
 
 
+def eject_data_disk(runtime: Path, server: Server) -> None:
+    """Do what a guest can do by itself, without being asked: write to the register that takes a PCI device out."""
+    with talking(socket_of(runtime), server.id, 30) as monitor:
+        for line in ("o /4 0xae10 0", "o /4 0xae08 8"):  # of bus 0, the device in slot 3
+            monitor.ask("human-monitor-command", command_line=line)
+        found = [one["name"] for one in monitor.ask("qom-list", path="/machine/peripheral")]
+    assert "device0" in found
+    assert "device1" not in found
+
+
+def test_a_disk_that_its_guest_ejects_keeps_its_moment_and_nothing_is_left(
+    machines: ImagesCloud, runtime: Path
+) -> None:
+    server = running(machines, "H")
+    expected = [machines.path_of(server, number).read_bytes() for number in (0, 1)]
+    with moment_of(machines, server) as moment:
+        eject_data_disk(runtime, server)
+        assert disks_in(server, moment) == expected
+    assert_nothing_is_left(machines, server, runtime)
+    words = f"disk {server.volumes[1].id} is not plugged into the running server .* its guest has ejected it"
+    with pytest.raises(Unavailable, match=words), moment_of(machines, server):
+        pass
+    assert_nothing_is_left(machines, server, runtime)
+
+
 @contextmanager
 def small_scratch(machines: ImagesCloud, size: str) -> Iterator[None]:
     folder = machines.folder / "data/scratch"

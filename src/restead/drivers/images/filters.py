@@ -10,10 +10,9 @@ The guest runs with or without it; if the scratch file is full or slow, the filt
 from collections.abc import Mapping, Sequence
 
 from restead.drivers.disks.bitmap_rules import PREFIX
-from restead.drivers.images.live_disk import Disk
+from restead.drivers.images.live_disk import DEVICES, Disk, devices_in
 from restead.drivers.images.qmp import Command, Monitor
 
-_DEVICES = "/machine/peripheral"
 _LIMIT = 30  # seconds that a write of the guest may wait for the scratch file; then the moment is given up
 
 
@@ -50,10 +49,12 @@ class Filters:
 
 def drop_filters(monitor: Monitor, nodes: Sequence[str]) -> None:
     """Let guests write to their disks again, and delete the filters among these nodes.  Raises NoAnswer."""
+    devices = devices_in(monitor)  # a guest can eject one at any time
     for name in nodes:
         if name.startswith(f"{PREFIX}filter"):
             number = int(name.removeprefix(f"{PREFIX}filter"))
-            if monitor.ask("qom-get", path=f"{_DEVICES}/device{number}", property="drive") == name:
+            device = f"device{number}"
+            if device in devices and monitor.ask("qom-get", path=f"{DEVICES}/{device}", property="drive") == name:
                 monitor.say(_drive(number, f"disk{number}"))
             monitor.ask("blockdev-del", node_name=name)
 
@@ -63,4 +64,4 @@ def _filter(disk: Disk) -> str:
 
 
 def _drive(number: int, node: str) -> Command:
-    return "qom-set", {"path": f"{_DEVICES}/device{number}", "property": "drive", "value": node}
+    return "qom-set", {"path": f"{DEVICES}/device{number}", "property": "drive", "value": node}

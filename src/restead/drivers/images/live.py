@@ -24,7 +24,7 @@ from restead.drivers.images.definition import ServerDefinition
 from restead.drivers.images.filters import Filters
 from restead.drivers.images.fleecing import Fleecing
 from restead.drivers.images.left_over import LeftOver, Note, noting
-from restead.drivers.images.live_disk import Disk, Way, export_of
+from restead.drivers.images.live_disk import DEVICES, Disk, Way, devices_in, export_of
 from restead.drivers.images.live_nodes import disk_nodes, serve, take_out
 from restead.drivers.images.live_source import LiveSource
 from restead.drivers.images.process import find
@@ -302,8 +302,12 @@ def _time_of(event: Mapping[str, Any]) -> datetime:
 
 
 def _require_same(monitor: Monitor, number: int, disk: DiskDefinition) -> None:
-    """Raise Unavailable if QEMU's disk of that number is another one than the definition says."""
-    found = monitor.ask("qom-get", path=f"/machine/peripheral/device{number}/virtio-backend", property="serial")
+    """Raise Unavailable if QEMU's disk of that number is another one than the definition says, or is gone."""
+    device = f"device{number}"
+    if device not in devices_in(monitor):
+        raise Unavailable(f"disk {disk.id} is not plugged into the running server any more: its guest has ejected it, "
+                          "and has it again when the server was stopped and started")
+    found = monitor.ask("qom-get", path=f"{DEVICES}/{device}/virtio-backend", property="serial")
     if found != disk.id[:20]:
         raise Unavailable(f"disk {disk.id} is none of the running server's: it has {found} in its place")
 

@@ -8,6 +8,8 @@ from typing import Protocol
 from restead.drivers.disks.bitmap_rules import PREFIX
 from restead.drivers.images.qmp import Command, Monitor
 
+DEVICES = "/machine/peripheral"  # where QEMU has the guest's devices
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -54,3 +56,8 @@ class Way(Protocol):
 def export_of(number: int) -> str:
     """Return the name under which what the disk of that number held is served."""
     return f"{PREFIX}{number}"
+
+
+def devices_in(monitor: Monitor) -> set[str]:
+    """Return the names of the devices that are plugged in.  Raises NoAnswer."""
+    return {one["name"] for one in monitor.ask("qom-list", path=DEVICES)}
