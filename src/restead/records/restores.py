@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from restead.domain.errors import Code, NotFound
-from restead.domain.ids import CheckpointId, ProjectId, RestoreId, VolumeId, canonical_id
+from restead.domain.ids import CheckpointId, ProjectId, RestoreId, VolumeId, canonical_id, same_id
 from restead.domain.listing import Page, RestoreFilter, Window
 from restead.domain.restore import Restore, RestorePlan, RestoreRequest, RestoreStats, VolumeRestore
 from restead.domain.states import PHASE, RESTORE, VOLUME, Event, RestorePhase, RestoreState, VolumeOutcome, after
@@ -150,17 +150,19 @@ def wishes(tx: Transaction, id: RestoreId) -> tuple[bool, int | None, int | None
 def in_doubt(tx: Transaction, project_id: ProjectId, volume_id: VolumeId) -> bool:
     """Tell whether the last restore of that disk that has ended has left it damaged."""
     query = (
-        sa.select(restore_volumes.c.outcome)
+        sa.select(restore_volumes.c.volume_id, restore_volumes.c.outcome)
         .join_from(restore_volumes, restores)
         .where(
-            sa.func.lower(restore_volumes.c.volume_id) == volume_id.lower(),
+            # Databases fold other letters than Python does: both sides are folded by the database, to find all that
+            # may be meant, and which of them it is decides the one rule that there is for ids.
+            sa.func.lower(restore_volumes.c.volume_id) == sa.func.lower(volume_id),
             restores.c.project_id == project_id,
             restores.c.state != RestoreState.IN_PROGRESS,
         )
         .order_by(restores.c.finished_at.desc())
-        .limit(1)
     )
-    return tx.connection.scalar(query) == VolumeOutcome.DAMAGED
+    outcomes = (row.outcome for row in tx.connection.execute(query) if same_id(row.volume_id, volume_id))
+    return next(outcomes, None) == VolumeOutcome.DAMAGED
 
 
 def needing(tx: Transaction, checkpoint_id: CheckpointId) -> RestoreId | None:
