@@ -1,12 +1,15 @@
 """Bodies as nobody sends them by mistake: always 400 or 413, never 500."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.api.front import PROVIDER, Front
+
+from restead.records import service_copy
 
 PATHS = [
     "/restores",
@@ -75,7 +78,9 @@ def test_a_body_over_one_mebibyte_is_too_large(shared_front: Front, path: str) -
 
 
 @pytest.mark.parametrize(
-    "value", ["NaN", "Infinity", "-Infinity", "9" * 5000, "[" * 100_000 + "]" * 100_000, '"\x01"', "01", "'x'"],
+    "value",
+    ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 5000, "[" * 100_000 + "]" * 100_000, "[" * 101 + "]" * 101,
+     '"\x01"', "01", "'x'"],
     ids=lambda value: value[:12],
 )
 def test_a_member_that_nobody_reads_must_be_json_all_the_same(front: Front, value: str) -> None:
@@ -84,6 +89,32 @@ def test_a_member_that_nobody_reads_must_be_json_all_the_same(front: Front, valu
     answer = front.post(path, b'{"protect": {}, "unknown": ' + value.encode() + b"}")
     assert (answer.status, answer.code) == (400, "CSBS.9001")
     assert front.submitted == []
+
+
+def policy(value: str) -> bytes:
+    """Return a policy that is good but for what stands in its parameters, which are kept as they are sent."""
+    operation = {"operation_type": "backup", "operation_definition": {},
+                 "trigger": {"properties": {"pattern": "RRULE:FREQ=DAILY;BYHOUR=2;BYMINUTE=30"}}}  # fmt: skip
+    whole = {"name": "odd", "provider_id": PROVIDER, "resources": [], "scheduled_operations": [operation]}
+    return json.dumps({"policy": {**whole, "parameters": {"common": {"x": "?"}}}}).replace('"?"', value).encode()
+
+
+@pytest.mark.parametrize("value", ["1e400", "-1e400", "[" * 700 + "]" * 700, '{"a":' * 300 + "1" + "}" * 300],
+                         ids=lambda value: value[:12])  # fmt: skip
+def test_what_could_not_be_told_again_is_not_kept(front: Front, value: str) -> None:
+    """Else no list that it stands in could be answered any more, and no copy of the records be made."""
+    assert front.post("/policies", policy(value)).code == "CSBS.9001"
+    assert front.get("/policies").json == {"policies": []}
+
+
+@pytest.mark.parametrize("value", ["1e308", '"\\ud800"', '"\\u0000"', "[" * 90 + "]" * 90, "1" * 4000],
+                         ids=lambda value: value[:12])  # fmt: skip
+def test_what_is_kept_without_being_read_can_be_told_again(front: Front, value: str) -> None:
+    kept = front.post("/policies", policy(value)).json["policy"]
+    assert kept["parameters"]["common"]["x"] == json.loads(value)
+    assert front.get("/policies").json == {"policies": [kept]}
+    with front.records.read() as tx:
+        assert json.loads(json.dumps(service_copy.parts(tx)["policies"]))[0]["parameters"] == kept["parameters"]
 
 
 def test_a_large_body_is_refused_where_none_is_asked_for_too(shared_front: Front) -> None:
@@ -131,6 +162,16 @@ def test_many_mappings_are_answered_at_once(shared_front: Front) -> None:
         "checkpoint_item_id": "x", "power_on": True, "targets": {"server_id": "x", "volumes": volumes}}}}  # fmt: skip
     assert len(json.dumps(body)) > 900_000
     assert shared_front.post("/restores", body).code == "CSBS.3001"
+
+
+def test_many_servers_of_a_policy_are_answered_at_once(shared_front: Front) -> None:
+    """As many mappings are; comparing each with all took half a minute."""
+    body = json.loads(policy("1"))
+    body["policy"]["resources"] = [{"id": f"{n:x}", "type": "OS::Nova::Server", "name": ""} for n in range(17_000)]
+    assert 900_000 < len(json.dumps(body)) < 2**20
+    began = time.process_time()
+    assert shared_front.post("/policies", body).code == "CSBS.6000"
+    assert time.process_time() - began < 4
 
 
 _NAMES = st.sampled_from([

@@ -1,6 +1,7 @@
 """A request's body: read up to its limit, taken apart, and checked against a shape."""
 
 import json
+import math
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from restead.domain.errors import InvalidRequest
 
 LARGEST_BODY = 2**20  # bytes; CSBS, requests: "A body over 1 MiB: 413"
+_DEEPEST = 100  # levels: what is kept as it was sent is written again by code that recurses
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -47,6 +49,7 @@ def parse(shape: type[Shape], body: bytes) -> Shape:
         InvalidRequest: naming the member, what was found and what is asked for.
     """
     value = _json(body)
+    _check_depth(value)
     if not isinstance(value, dict):
         raise InvalidRequest(f"the body is {_kind(value)}, an object is asked for")
     try:
@@ -57,7 +60,7 @@ def parse(shape: type[Shape], body: bytes) -> Shape:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_number)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8: byte {error.start} of {len(body)}") from error
     except RecursionError as error:
@@ -70,6 +73,26 @@ def _json(body: bytes) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise InvalidRequest(f"the body is not JSON: {name} is no JSON value")
+
+
+def _number(text: str) -> float:
+    """What is beyond all floats would be infinite, which is no JSON and could not be told again."""
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidRequest(f"the body holds a number that is too large: {text[:32]}")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level := [inner for each in level if isinstance(each, dict | list) for inner in _members(each)]:
+        depth += 1
+        if depth > _DEEPEST:
+            raise InvalidRequest(f"the body is nested too deeply: more than {_DEEPEST} levels")
+
+
+def _members(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _sentence(error: ErrorDetails) -> str:
