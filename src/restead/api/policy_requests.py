@@ -1,6 +1,7 @@
 """Shapes of what clients send about policies, and what they mean in our words."""
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
@@ -226,15 +227,15 @@ def policy_run(body: bytes) -> PolicyRunRequest:
 
 
 def _servers(shapes: list[ResourceShape]) -> tuple[ProtectedServer, ...]:
-    keys = [canonical_id(shape.id) for shape in shapes]
-    for shape, key in zip(shapes, keys, strict=True):
+    times = Counter(canonical_id(shape.id) for shape in shapes)
+    for shape in shapes:
         if shape.type != SERVER_TYPE:
             raise InvalidRequest(
                 f"resources of type {shape.type[:64]!r} cannot be backed up, only {SERVER_TYPE}",
                 code=Code.TYPE_NOT_PROTECTABLE,
             )
-        if keys.count(key) > 1:
-            raise InvalidRequest(f"policy.resources: server {shape.id} appears {keys.count(key)} times")
+        if (found := times[canonical_id(shape.id)]) > 1:
+            raise InvalidRequest(f"policy.resources: server {shape.id} appears {found} times")
     return tuple(
         ProtectedServer(ServerId(shape.id), shape.name, tuple(dict.fromkeys(map(VolumeId, _excluded(shape)))))
         for shape in shapes
