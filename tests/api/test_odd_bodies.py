@@ -79,8 +79,8 @@ def test_a_body_over_one_mebibyte_is_too_large(shared_front: Front, path: str) -
 
 @pytest.mark.parametrize(
     "value",
-    ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 5000, "[" * 100_000 + "]" * 100_000, "[" * 101 + "]" * 101,
-     '"\x01"', "01", "'x'"],
+    ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 5000, "[" * 100_000 + "]" * 100_000,
+     "[" * 101 + "]" * 101, '"\x01"', "01", "'x'"],
     ids=lambda value: value[:12],
 )
 def test_a_member_that_nobody_reads_must_be_json_all_the_same(front: Front, value: str) -> None:
