@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from tests.api.front import OTHER, PROJECT, Front
 
-from restead.domain.caller import Role
+from restead.domain.caller import DEFAULT_RIGHTS, OTHER_PROJECTS, Action, Caller, Role
+from restead.domain.listing import BackupFilter, Window
 
 _LARGE = b"x" * (2**20 + 1)
 
@@ -78,3 +79,15 @@ def test_only_an_administrator_lists_all_projects(front: Front) -> None:
     listed = front.get("/providers/fc4d5750-22e7-4798-8a46-f48f62c4c1da/checkpoints?all_tenants=true", token=admin)
     assert {checkpoint["project_id"] for checkpoint in listed.json["checkpoints"]} == {PROJECT, OTHER}
     assert front.get("/checkpoint_items?all_tenants=1").code == "CSBS.9001"
+
+
+def test_all_projects_are_listed_for_whom_a_role_of_all_projects_lets_list(front: Front) -> None:
+    """Not for whom one role reaches all projects and another one lists."""
+    front.backup_of(front.server())
+    theirs = Caller("u", OTHER, frozenset({Role.MEMBER}))
+    rights = DEFAULT_RIGHTS.changed({"counter": [Action.QUOTAS_GET, OTHER_PROJECTS], "auditor": ["*", OTHER_PROJECTS]})
+    auditor, counter = (Caller("u", OTHER, frozenset({Role.MEMBER, name}), rights) for name in ("auditor", "counter"))
+    for caller, number in ((theirs, 0), (counter, 0), (auditor, 1)):
+        found = front.service.backups.list(caller, OTHER, BackupFilter(), Window(all_projects=True))
+        assert len(found.items) == number
+        assert front.service.backups.count(caller, OTHER, BackupFilter(), all_projects=True) == number

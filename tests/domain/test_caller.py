@@ -60,6 +60,19 @@ def test_roles_are_made_anew_by_the_settings() -> None:
     Caller("u", P, frozenset({"member", "unknown"}), rights).require(Action.BACKUPS_CREATE, P)
 
 
+def test_a_role_that_reaches_every_project_takes_no_other_role_along() -> None:
+    """Who is an auditor of all projects and a member of one is no member of all."""
+    rights = DEFAULT_RIGHTS.changed({"auditor": ["csbs:backups:list", OTHER_PROJECTS]})
+    both = Caller("u", P, frozenset({"member", "auditor"}), rights)
+    both.require(Action.BACKUPS_DELETE, P)
+    both.require(Action.BACKUPS_LIST, Q)
+    with pytest.raises(Forbidden):
+        both.require(Action.BACKUPS_DELETE, Q)
+    assert both.is_admin
+    assert both.may_everywhere(Action.BACKUPS_LIST)
+    assert not both.may_everywhere(Action.BACKUPS_DELETE)
+
+
 @pytest.mark.parametrize("word", ["", "csbs:backup:create", "csbs:nothing:*", "backups", "Csbs:*"])
 def test_what_is_no_action_is_refused(word: str) -> None:
     with pytest.raises(InvalidRequest, match="is no action"):

@@ -116,15 +116,26 @@ class Caller:
     @property
     def is_admin(self) -> bool:
         """Whether a role of theirs reaches every project."""
-        return not self.roles.isdisjoint(self.rights.everywhere)
+        return bool(self._everywhere)
+
+    def may_everywhere(self, action: Action) -> bool:
+        """Whether a role of theirs that reaches every project allows *action*: what others allow ends at their own."""
+        return self._allow(self._everywhere, action)
 
     def require(self, action: Action, project_id: ProjectId) -> None:
         """Return if the caller may do *action* in that project.
 
         Raises:
-            Forbidden: the token is another project's, or no role of it allows the action.
+            Forbidden: the token is another project's, or no role of it that counts there allows the action.
         """
         if project_id != self.project_id and not self.is_admin:
             raise Forbidden(f"the token belongs to another project than {project_id}")
-        if not any(action in self.rights.allowed.get(role, ()) for role in self.roles):
+        if not self._allow(self.roles if project_id == self.project_id else self._everywhere, action):
             raise Forbidden(f"no role of this token allows {action.value} in project {project_id}")
+
+    @property
+    def _everywhere(self) -> frozenset[str]:
+        return self.roles & self.rights.everywhere
+
+    def _allow(self, roles: Iterable[str], action: Action) -> bool:
+        return any(action in self.rights.allowed.get(role, ()) for role in roles)

@@ -17,7 +17,7 @@ class Backups:
 
     def list(self, caller: Caller, project_id: ProjectId, wanted: BackupFilter, window: Window) -> Page[Backup]:
         caller.require(Action.BACKUPS_LIST, project_id)
-        every = window.all_projects and caller.is_admin
+        every = window.all_projects and caller.may_everywhere(Action.BACKUPS_LIST)
         with self._doors.records.read() as tx:
             return backups.list_backups(tx, None if every else project_id, wanted, window)
 
@@ -25,8 +25,9 @@ class Backups:
         self, caller: Caller, project_id: ProjectId, wanted: BackupFilter, all_projects: bool = False
     ) -> int:
         caller.require(Action.BACKUPS_LIST, project_id)
+        every = all_projects and caller.may_everywhere(Action.BACKUPS_LIST)
         with self._doors.records.read() as tx:
-            return backups.count(tx, None if all_projects and caller.is_admin else project_id, wanted)
+            return backups.count(tx, None if every else project_id, wanted)
 
     def hold(self, caller: Caller, project_id: ProjectId, id: BackupId, until: datetime) -> Backup:
         """Let nobody delete the backup before *until*; when this returns, every service and collection is bound.

@@ -60,7 +60,7 @@ class Checkpoints:
         self, caller: Caller, project_id: ProjectId, wanted: CheckpointFilter, window: Window
     ) -> Page[Checkpoint]:
         caller.require(Action.BACKUPS_LIST, project_id)
-        every = window.all_projects and caller.is_admin
+        every = window.all_projects and caller.may_everywhere(Action.BACKUPS_LIST)
         with self._doors.records.read() as tx:
             return checkpoints.list_checkpoints(tx, None if every else project_id, wanted, window)
 

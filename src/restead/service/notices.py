@@ -58,5 +58,5 @@ class Notices:
 
 def _require(caller: Caller, action: Action, project_id: ProjectId) -> None:
     caller.require(action, project_id)
-    if not caller.is_admin:
+    if not caller.may_everywhere(action):
         raise Forbidden("only an administrator may see or change who is told what of all projects")

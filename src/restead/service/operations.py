@@ -16,7 +16,7 @@ class Operations:
         self, caller: Caller, project_id: ProjectId, wanted: OperationFilter, window: Window
     ) -> Page[Operation]:
         caller.require(Action.TASKS_LIST, project_id)
-        every = window.all_projects and caller.is_admin
+        every = window.all_projects and caller.may_everywhere(Action.TASKS_LIST)
         with self._doors.records.read() as tx:
             return operations.list_operations(tx, None if every else project_id, wanted, window)
 

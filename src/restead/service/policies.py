@@ -74,7 +74,7 @@ class Policies:
 
     def list(self, caller: Caller, project_id: ProjectId, name: str | None, window: Window) -> Page[Policy]:
         caller.require(Action.POLICIES_LIST, project_id)
-        every = window.all_projects and caller.is_admin
+        every = window.all_projects and caller.may_everywhere(Action.POLICIES_LIST)
         with self._doors.records.read() as tx:
             return policies.list_policies(tx, None if every else project_id, name, window)
 

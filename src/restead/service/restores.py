@@ -72,7 +72,7 @@ class Restores:
 
     def list(self, caller: Caller, project_id: ProjectId, wanted: RestoreFilter, window: Window) -> Page[Restore]:
         caller.require(Action.RESTORES_LIST, project_id)
-        every = window.all_projects and caller.is_admin
+        every = window.all_projects and caller.may_everywhere(Action.RESTORES_LIST)
         with self._doors.records.read() as tx:
             return restores.list_restores(tx, None if every else project_id, wanted, window)
 
@@ -131,7 +131,7 @@ class Restores:
         caller.require(Action.RESTORES_THROTTLE, project_id)
         if bytes_per_second is not None and bytes_per_second <= 0:
             raise InvalidRequest(f"bytes_per_second: {bytes_per_second} is not above 0; null takes the limit away")
-        if id is None and not caller.is_admin:
+        if id is None and not caller.may_everywhere(Action.RESTORES_THROTTLE):
             raise Forbidden("only an administrator may throttle the restores of all projects")
         with self._doors.records.begin() as tx:
             if id is None:

@@ -48,7 +48,7 @@ class Servers:
             NotFound, InvalidRequest: as `server`.  Forbidden: only administrators throttle all.
         """
         caller.require(Action.SERVERS_THROTTLE, project_id)
-        if id_or_name is None and not caller.is_admin:
+        if id_or_name is None and not caller.may_everywhere(Action.SERVERS_THROTTLE):
             raise Forbidden("only an administrator may throttle the backups of all projects")
         which = None if id_or_name is None else (project_id, self.server(caller, project_id, id_or_name).id)
         with self._doors.records.begin() as tx:
