@@ -1,16 +1,17 @@
 """What can be asked about restores besides doing them: plans, cancelling, undoing, throttling."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.api.front import MIB, OTHER, PROJECT, Answer, Front
 
-from restead.domain.caller import Role
+from restead.domain.caller import DEFAULT_RIGHTS, Action, Caller, Role
 from restead.domain.ids import RestoreId
 from restead.domain.restore import Comparison
 from restead.domain.server import Server, ServerStatus
-from restead.records import restores
+from restead.records import audit, restores
 from restead.records.tables import restores as restore_table
 
 
@@ -166,6 +167,57 @@ def test_only_members_act_and_only_on_restores_of_their_project(front: Front, ac
     assert front.post(path, action, token=front.token_of(Role.READER)).code == "CSBS.9403"
     theirs = front.post(path, action, project=OTHER, token=front.token_of(Role.MEMBER, OTHER))
     assert (theirs.status, theirs.code) == (404, "CSBS.6040")
+
+
+class _Roles:
+    """An identity service whose tokens are the names of roles."""
+
+    def __init__(self, **allowed: Iterable[str]) -> None:
+        self._rights = DEFAULT_RIGHTS.changed(allowed)
+
+    def caller(self, token: str) -> Caller:
+        return Caller("u", PROJECT, frozenset({token}), self._rights)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "action"),
+    [(Action.RESTORES_CANCEL, {"cancel": {}}), (Action.RESTORES_THROTTLE, {"throttle": {"bytes_per_second": 7}}),
+     (Action.RESTORES_UNDO, {"undo": {"power_on": False}})],
+)  # fmt: skip
+def test_each_action_asks_for_its_own_right_and_is_noted_by_its_own_name(
+    front: Front, allowed: Action, action: dict[str, object]
+) -> None:
+    """One path stands for three; who may not do one of them changes nothing, and each is its own right alone."""
+    server = front.server()
+    backup, kept = front.backup_of(server), front.backup_of(server)
+    restore = front.post("/restores", front.restore_body(backup, server)).json["restore"]
+    _keep(front, restore, kept.checkpoint_id)
+    if allowed is Action.RESTORES_UNDO:
+        front.finish_restore(restore["id"])
+    others = set(Action) - {allowed}
+    front.app.state.door = replace(front.app.state.door, identity=_Roles(others=others, it={allowed}))
+    path, begun = f"/restores/{restore['id']}/action", len(front.submitted)
+    assert front.post(path, action, token="others").code == "CSBS.9403"
+    with front.records.read() as tx:
+        there = restores.restore(tx, PROJECT, RestoreId(restore["id"]))
+    assert (there.cancelled, there.throttle, len(front.submitted)) == (False, None, begun)
+    assert front.post(path, action, token="it").status == 200
+    said = [each.said for each in audit.entries(front.records) if path in each.said.subject]
+    assert [(each.action, each.outcome) for each in said] == [
+        (allowed, ""), (allowed, "403 CSBS.9403"), (allowed, ""), (allowed, "200"),
+    ]  # fmt: skip
+
+
+def test_what_is_wrong_with_the_body_of_an_action_is_told_after_the_role_and_noted(front: Front) -> None:
+    _, restore = _restore(front)
+    path, large = f"/restores/{restore['id']}/action", b"x" * (2**20 + 1)
+    for token in (front.token_of(Role.READER), front.token):
+        for body in (large, [large, b""], b"x"):
+            front.post(path, body, token=token)
+    outcomes = [each.said.outcome for each in audit.entries(front.records) if path in each.said.subject]
+    assert [outcome for outcome in outcomes if outcome] == [
+        *["403 CSBS.9403"] * 3, "413 CSBS.9413", "413 CSBS.9413", "400 CSBS.9001",
+    ]  # fmt: skip
 
 
 def test_readers_plan(front: Front) -> None:

@@ -14,6 +14,7 @@ from fastapi import Path, Security
 from fastapi.security import APIKeyHeader
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from restead.api.body import read_body, refuse_large
@@ -98,10 +99,13 @@ def check_provider(provider_id: str) -> None:
         raise InvalidRequest(f"provider_id: {provider_id[:64]!r} is unknown, the only provider is {PROVIDER_ID}")
 
 
-def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]:
+def may(
+    action: Action, *, body: bool = False, by_body: Callable[[bytes], Action] | None = None
+) -> Callable[..., Awaitable[Call]]:
     """Return a dependency that lets a route be entered only by a caller who may do *action* in the path's project.
 
-    With *body* the request's body is read whole into `Call.body`.
+    With *body* the request's body is read whole into `Call.body`.  *by_body*: says which action it is instead, where
+    one path stands for several; of a body that cannot be read it is *action*.
     """
 
     async def call(
@@ -116,14 +120,28 @@ def may(action: Action, *, body: bool = False) -> Callable[..., Awaitable[Call]]
         if not _PROJECT.fullmatch(project_id):
             raise Forbidden(f"there can be no project {project_id[:64]!r}")
         structlog.contextvars.bind_contextvars(project=project_id)
-        await note_asked(request, door.service, caller, action, project_id)
-        caller.require(action, ProjectId(project_id))
+        read = await _read(request) if by_body else None
+        asked = by_body(read) if by_body and isinstance(read, bytes) else action
+        await note_asked(request, door.service, caller, asked, project_id)
+        caller.require(asked, ProjectId(project_id))
+        if isinstance(read, Exception):
+            raise read
         refuse_large(request)
         if "\0" in request.scope["path"]:
             raise InvalidRequest("the path holds a NUL character, which no id does")
-        return Call(request, door, caller, ProjectId(project_id), await read_body(request) if body else b"")
+        content = read if read is not None else await read_body(request) if body else b""
+        return Call(request, door, caller, ProjectId(project_id), content)
 
     return call
+
+
+async def _read(request: Request) -> bytes | HTTPException | InvalidRequest:
+    """Return the body, or what is wrong with it: that is told after the role."""
+    try:
+        refuse_large(request)
+        return await read_body(request)
+    except (HTTPException, InvalidRequest) as error:
+        return error
 
 
 async def caller_of(request: Request, token: str) -> Caller:

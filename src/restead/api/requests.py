@@ -14,6 +14,7 @@ from restead.api.auth import PROVIDER_ID, check_provider
 from restead.api.body import parse
 from restead.api.paging import moment_of
 from restead.domain.backup import SERVER_TYPE, BackupRequest, Tag
+from restead.domain.caller import Action
 from restead.domain.errors import InvalidRequest
 from restead.domain.ids import BackupId, CheckpointId, ServerId, VolumeBackupId, VolumeId
 from restead.domain.restore import Mapping, RestoreRequest, check_distinct
@@ -299,6 +300,17 @@ def restore_action(body: bytes) -> RestoreAction:
     if sum(each is not None for each in (action.cancel, action.undo, action.throttle)) != 1:
         raise InvalidRequest("exactly one of cancel, undo and throttle is asked for")
     return action
+
+
+def restore_action_asked(body: bytes) -> Action:
+    """Return what a caller has to be allowed for it; to cancel, if nobody can tell."""
+    try:
+        action = restore_action(body)
+    except InvalidRequest:
+        return Action.RESTORES_CANCEL
+    if action.undo is not None:
+        return Action.RESTORES_UNDO
+    return Action.RESTORES_CANCEL if action.throttle is None else Action.RESTORES_THROTTLE
 
 
 def _restore_request(restore: RestoreShape, default_target: str) -> RestoreRequest:

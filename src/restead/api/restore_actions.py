@@ -17,6 +17,7 @@ from restead.api.requests import (
     ThrottleShape,
     plan_request,
     restore_action,
+    restore_action_asked,
 )
 from restead.api.restore_view import RestoreBody, view
 from restead.api.restores import CREATE_CODES
@@ -25,6 +26,8 @@ from restead.domain.errors import Code
 from restead.domain.ids import RestoreId
 
 router = APIRouter(prefix="/v1/{project_id}/restores", tags=["Restores"])
+
+_ACTING = may(Action.RESTORES_CANCEL, body=True, by_body=restore_action_asked)
 
 
 @router.post(
@@ -59,14 +62,15 @@ def act_on_restores(call: Annotated[Call, Depends(may(Action.RESTORES_THROTTLE, 
         codes=[*CREATE_CODES, Code.TASK_NOT_FOUND, Code.IN_PROGRESS],
     ),
 )
-def act_on_restore(call: Annotated[Call, Depends(may(Action.RESTORES_CANCEL, body=True))], restore_id: str) -> Json:
+def act_on_restore(call: Annotated[Call, Depends(_ACTING)], restore_id: str) -> Json:
     """`cancel` puts every disk back; `undo` answers a new restore, of what the old one has overwritten."""
     action, restores, id = restore_action(call.body), call.service.restores, RestoreId(restore_id)
     if action.undo is not None:
         found = restores.undo(call.caller, call.project_id, id, action.undo.power_on)
     elif action.throttle is not None:
-        restores.throttle(call.caller, call.project_id, id, _limit(action.throttle))
-        found = restores.restore(call.caller, call.project_id, id)
+        throttled = restores.throttle(call.caller, call.project_id, id, _limit(action.throttle))
+        assert throttled is not None, "it was not about all restores"
+        found = throttled
     else:
         found = restores.cancel(call.caller, call.project_id, id)
     return Json({"restore": view(found, call.target_address)})
