@@ -32,9 +32,11 @@ def test_refusals_are_in_it_with_their_code(front: Front) -> None:
     front.post("/restores", {"restore": {}}, token=front.token_of(Role.READER))
     front.post("/restores", b"x" * (2**20 + 1))
     front.post("/restores", {}, project=OTHER)
+    front.post("/restores", {}, project="no%00such%0Athing")
     answered = [outcome for phase, _, _, outcome in trail(front) if phase == Phase.ANSWERED]
-    assert answered == ["400 CSBS.9001", "403 CSBS.9403", "413 CSBS.9413", "403 CSBS.9403"]
-    assert len(trail(front)) == 8
+    assert answered == ["400 CSBS.9001", "403 CSBS.9403", "413 CSBS.9413", "403 CSBS.9403", "403 CSBS.9403"]
+    assert len(trail(front)) == 10
+    assert trail(front)[-1][2] == "POST /v1/no\\x00such\\nthing/restores"
 
 
 def test_looking_leaves_no_trace_and_neither_do_strangers(front: Front) -> None:

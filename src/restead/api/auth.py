@@ -117,12 +117,12 @@ def may(
         if not token:
             raise Unauthenticated("the header X-Auth-Token is missing")
         caller = await caller_of(request, token)
+        read = await _read(request) if by_body else None
+        asked = by_body(read) if by_body and isinstance(read, bytes) else action
+        await note_asked(request, door.service, caller, asked, project_id[:64])
         if not _PROJECT.fullmatch(project_id):
             raise Forbidden(f"there can be no project {project_id[:64]!r}")
         structlog.contextvars.bind_contextvars(project=project_id)
-        read = await _read(request) if by_body else None
-        asked = by_body(read) if by_body and isinstance(read, bytes) else action
-        await note_asked(request, door.service, caller, asked, project_id)
         caller.require(asked, ProjectId(project_id))
         if isinstance(read, Exception):
             raise read
