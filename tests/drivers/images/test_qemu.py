@@ -200,6 +200,16 @@ def test_another_guest_at_the_socket_is_not_commanded(machines: ImagesCloud, ser
     assert status(machines, server) is ServerStatus.RUNNING
 
 
+def test_a_socket_that_nobody_serves_is_said_to_hang(runtime: Path) -> None:
+    """Some connections wait in the kernel to be taken; then none is made any more, and no error says so."""
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(runtime / "hangs.qmp"))
+        hangs.listen(0)
+        for _ in range(3):
+            with pytest.raises(NoAnswer, match="it hangs, or somebody else is connected to it"):
+                converse(runtime / "hangs.qmp", "somebody", ["query-status"], 0.2)
+
+
 def test_what_is_no_qemu_does_not_start_a_server(machines: ImagesCloud, server: Server, runtime: Path) -> None:
     program = machines.folder / "qemu"
     program.write_text("#!/bin/sh\necho 'no such machine' >&2\nexit 4\n")

@@ -6,6 +6,7 @@ and so is asyncio: both weigh more than the rest of this driver, which mostly op
 """
 
 import contextlib
+import errno
 import logging
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 Command = tuple[str, Mapping[str, object]]
 """What is executed, and its arguments."""
+
+_BUSY = "it hangs, or somebody else is connected to it"
 
 
 class NoAnswer(Exception):
@@ -166,8 +169,10 @@ def _translated(runner: "asyncio.Runner", work: Coroutine[Any, Any, Answer], lim
     try:
         return runner.run(work)
     except TimeoutError as error:
-        raise NoAnswer(f"no answer within {limit:g} s") from error
+        raise NoAnswer(f"no answer within {limit:g} s: {_BUSY}") from error
     except ConnectError as error:
-        raise NoAnswer(f"cannot connect: {error.exc}") from error
+        # The kernel lets only so many wait to be taken; asyncio then believes in a connection that is none.
+        full = isinstance(error.exc, OSError) and error.exc.errno in (errno.EINVAL, errno.EAGAIN)
+        raise NoAnswer(f"cannot connect: {_BUSY if full else str(error.exc) or 'it hung up'}") from error
     except (QMPError, EOFError, OSError) as error:
         raise NoAnswer(f"{type(error).__name__}: {error}") from error
