@@ -3,7 +3,11 @@
 import os
 import random
 import resource
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,6 +139,65 @@ def test_a_pack_of_an_older_sealing_key_still_opens(tmp_path: Path) -> None:
     writer.add(Kind.CHUNK, NAMES.chunk(b"old"), b"old")
     ((name, place),) = writer.finish()
     assert opened(store, place, name) == b"old"
+
+
+class Slow(MemoryBlobs):
+    """A store that answers nobody who asks for a header before it is told to, and then maybe with an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.answers = threading.Event()
+        self.hangs = False
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        if (offset, length) == (0, HEADER_SIZE):
+            self.asked += 1
+            assert self.answers.wait(60)
+            if self.hangs:
+                raise Unavailable("the store has not answered in time")
+        return super().get_range(name, offset, length)
+
+
+def _waiting() -> int:
+    """Return how many threads wait for what another one does."""
+    count = 0
+    for frame in sys._current_frames().values():
+        while frame is not None and frame.f_code is not Future.result.__code__:
+            frame = frame.f_back  # type: ignore[assignment]
+        count += frame is not None
+    return count
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_threads_that_need_the_same_header_share_what_comes_of_it(tmp_path: Path, hangs: bool) -> None:
+    """One asks; if the store hangs all fail when that one does, not one after another, and the next asks again."""
+    store = Slow()
+    writer = PackWriter(shelf(store), tmp_path, Press())
+    writer.add(Kind.CHUNK, NAMES.chunk(THINGS[2]), THINGS[2])
+    ((name, place),) = writer.finish()
+    reader, sealed, out = PackReader(shelf(store)), memoryview(bytearray(place.length)), bytearray(place.plain)
+    reader.read(place.pack, place.offset, sealed)
+
+    def work() -> None:
+        reader.open_into(place, Kind.CHUNK, name, sealed, memoryview(bytearray(place.plain)))
+
+    before, store.hangs = _waiting(), hangs
+    with ThreadPoolExecutor(5) as pool:
+        works = [pool.submit(work) for _ in range(5)]
+        try:
+            until = time.monotonic() + 30
+            while _waiting() - before < 4:
+                assert time.monotonic() < until, "the others do not wait for the one that asks"
+                time.sleep(0.01)
+        finally:
+            store.answers.set()
+        failed = [type(each.exception()) for each in works]
+    assert (failed, store.asked) == ([Unavailable if hangs else type(None)] * 5, 1)
+    store.hangs = False
+    for _ in range(2):
+        reader.open_into(place, Kind.CHUNK, name, sealed, memoryview(out))
+    assert (bytes(out), store.asked) == (THINGS[2], 1 + hangs)
 
 
 def test_the_same_things_packed_twice_are_two_packs_without_a_common_byte_run(tmp_path: Path) -> None:

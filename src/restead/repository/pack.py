@@ -10,6 +10,7 @@ it is: nothing inside can be moved, swapped or taken for another kind.  docs/for
 import os
 import struct
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -32,6 +33,9 @@ _CONTENTS_NONCE = b"\xff" * 12  # no offset: those have eight leading zero bytes
 _RECORD = struct.Struct(">32sIIIHBx")  # name, offset, sealed length, plain length, kind, form
 _BOUND = struct.Struct(">HBxII32s")  # kind, form, offset, plain length, name
 _TRAILER = struct.Struct(">II")  # offset and length of the sealed table of contents
+
+_Cipher = tuple[AESGCM, bytes]  # what opens a pack, and what begins all that is bound to it
+_Coming = Future[_Cipher]
 
 
 class Place(NamedTuple):
@@ -176,9 +180,9 @@ class PackReader:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self._into = shelf.store if isinstance(shelf.store, ReadsIntoBuffers) else None
-        self._ciphers: OrderedDict[bytes, tuple[AESGCM, bytes]] = OrderedDict()
+        self._ciphers: OrderedDict[bytes, _Cipher] = OrderedDict()
         self._lock = Lock()
-        self._coming: dict[bytes, Lock] = {}  # who reads the header of a pack: others wait for what he finds
+        self._coming: dict[bytes, _Coming] = {}  # headers that one thread reads, for all that need them meanwhile
 
     def read(self, pack: bytes, offset: int, buffer: memoryview) -> None:
         """Fill *buffer* with the pack's bytes from *offset* on.  Raises NotFound; Damaged if it is too short."""
@@ -221,36 +225,39 @@ class PackReader:
             raise Damaged(f"{name} is damaged: its table of contents does not open") from None
         return [_thing(fields, name) for fields in _RECORD.iter_unpack(plain)]
 
-    def _cipher(self, pack: bytes) -> tuple[AESGCM, bytes]:
-        if (found := self._kept(pack)) is not None:
-            return found
+    def _cipher(self, pack: bytes) -> _Cipher:
         with self._lock:
-            coming = self._coming.setdefault(pack, Lock())
-        try:
-            with coming:
-                return self._kept(pack) or self._made(pack)
-        finally:
-            with self._lock:
-                self._coming.pop(pack, None)
-
-    def _kept(self, pack: bytes) -> tuple[AESGCM, bytes] | None:
-        with self._lock:
-            found = self._ciphers.get(pack)
-            if found is not None:
+            if (found := self._ciphers.get(pack)) is not None:
                 self._ciphers.move_to_end(pack)
-            return found
+                return found
+            if first := (coming := self._coming.get(pack)) is None:
+                coming = self._coming[pack] = Future()
+        if first:
+            self._fetch(pack, coming)
+        return coming.result()
 
-    def _made(self, pack: bytes) -> tuple[AESGCM, bytes]:
+    def _fetch(self, pack: bytes, coming: _Coming) -> None:
+        """Let *coming* be what a pack's header says, or why it cannot be had: whoever comes later asks again."""
+        try:
+            made = self._made(pack)
+        except BaseException as error:
+            with self._lock:
+                del self._coming[pack]
+            coming.set_exception(error)
+            raise
+        with self._lock:
+            del self._coming[pack]
+            self._ciphers[pack] = made
+            if len(self._ciphers) > self._MOST:
+                self._ciphers.popitem(last=False)
+        coming.set_result(made)
+
+    def _made(self, pack: bytes) -> _Cipher:
         name = self.shelf.object_name(pack)
         head = self.shelf.store.get_range(name, 0, HEADER_SIZE)
         header = Header.decode(head, Kind.PACK, name)
         key = derive_key(sealing_key(self.shelf.keys, header.key_number, name), Kind.PACK, header.salt)
-        made = AESGCM(key), head + self.shelf.repository_id
-        with self._lock:
-            self._ciphers[pack] = made
-            if len(self._ciphers) > self._MOST:
-                self._ciphers.popitem(last=False)
-        return made
+        return AESGCM(key), head + self.shelf.repository_id
 
 
 def _record(thing: Thing) -> bytes:
