@@ -9,9 +9,10 @@ from tests.house import PROJECT, House
 from tests.repository.harm import some_things, spoil
 
 from restead.domain.errors import Unavailable
+from restead.domain.ids import new_id
 from restead.domain.states import RestoreState
-from restead.domain.verification import Depth, VerificationState
-from restead.records import verifications
+from restead.domain.verification import Depth, Verification, VerificationState
+from restead.records import utc_now, verifications
 from restead.workflows.verify import Pace, Regularly, Verifier, warnings_of
 
 
@@ -52,6 +53,24 @@ def test_the_chore_verifies_when_it_is_time(house: House) -> None:
         with house.records.read() as tx:
             rows = tx.connection.exec_driver_sql("SELECT count(*) FROM verifications").scalar()
         assert rows == (1 if runs == 1 else 3)
+
+
+def test_one_that_a_wrong_clock_dates_ahead_neither_hides_later_ones_nor_holds_them_up(house: House) -> None:
+    """The clock was years ahead, and is right again."""
+    house.protect(house.server((8192,)))
+    verifier = Verifier(house.records, house.repository)
+    later = utc_now() + timedelta(days=1000)
+    ahead = Verification(new_id(), Depth.OBJECTS, VerificationState.SOUND, later, finished_at=later)
+    with house.records.begin() as tx:
+        verifications.keep(tx, ahead)
+    chore = Regularly(verifier, house.records, timedelta(days=7), Depth.STRUCTURE, None)
+    for _ in range(2):
+        chore(lambda: None)
+        with house.records.read() as tx:
+            found = verifications.newest(tx, ended=True)
+            rows = tx.connection.exec_driver_sql("SELECT count(*) FROM verifications").scalar()
+        assert found is not None
+        assert (found.depth, rows) == (Depth.STRUCTURE, 2)
 
 
 def test_one_that_is_interrupted_is_no_result(house: House) -> None:

@@ -24,8 +24,12 @@ def keep(tx: Transaction, verification: Verification) -> None:
 
 
 def newest(tx: Transaction, *, ended: bool = False, depth: Depth | None = None) -> Verification | None:
-    """Return the last one, None if there is none; *ended*: that came to its end; *depth*: of that depth."""
-    query = sa.select(verifications).order_by(verifications.c.started_at.desc()).limit(1)
+    """Return the last one, None if there is none; *ended*: that came to its end; *depth*: of that depth.
+
+    One that a wrong clock dates ahead of now counts only where there is no other: it would hide all until then.
+    """
+    began = verifications.c.started_at
+    query = sa.select(verifications).order_by(began > tx.now, began.desc()).limit(1)
     if ended:
         query = query.where(verifications.c.state != VerificationState.RUNNING)
     if depth is not None:

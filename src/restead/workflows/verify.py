@@ -115,7 +115,8 @@ class Regularly:
         check()
         with self._records.read() as tx:
             last = verifications.newest(tx, ended=True)
-        due = last is None or utc_now() - last.started_at >= self._every
+        # One that began later than now began while the clock was wrong: nobody knows when.
+        due = last is None or not timedelta(0) <= utc_now() - last.started_at < self._every
         if due and self._verifier.has_anything:
             _say(self._verifier.verify(self._depth, rate=self._rate, check=check))
 
