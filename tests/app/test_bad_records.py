@@ -43,7 +43,7 @@ def test_records_that_nobody_may_write_are_read_on(tmp_path: Path) -> None:
         restore = running.begin_restore(backup)
         with _unwritable(scene.place.data):
             since = scene.mark()
-            met = ("run left as it is", "run ended", "no run could be claimed or ended")
+            met = ("run left as it is", "run ended", "the records are away")
             wait_until(lambda: any(scene.logged(event, since) for event in met), "the run met nothing")
         assert running.wait_for_restore(restore)["status"] == "success"
         assert scene.contents() == wanted

@@ -1,7 +1,7 @@
 """Operators are told: what becomes true is told in the end, in order, to those who want it, whatever dies meanwhile."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 
 import pytest
@@ -188,6 +188,22 @@ def test_a_chore_that_fails_is_told_and_when_it_goes_well_again(telling: Telling
     telling.look()
     assert kinds(telling) == [_K.COLLECTION_FAILED, _K.COLLECTION_FAILED, _K.COLLECTION_RECOVERED]
     assert telling.ops.heard[0].facts == {"code": "CSBS.9998", "reason": "the store is away"}
+
+
+def test_what_fails_again_soon_is_no_news(telling: Telling) -> None:
+    """A chore that is tried again sooner than it would be done tells as often as it did."""
+    outcomes = iter([Unavailable("the store is away"), Unavailable("still"), None, Unavailable("again"), None])
+
+    def chore(_check: object) -> None:
+        if (error := next(outcomes)) is not None:
+            raise error
+
+    heeded = Heeded(telling.town.records, Matter.COLLECTION, chore, apart=timedelta(hours=1))
+    for fails in (True, True, False, True, False):
+        with pytest.raises(Unavailable) if fails else nullcontext():
+            heeded(lambda: None)
+    telling.look()
+    assert kinds(telling) == [_K.COLLECTION_FAILED, _K.COLLECTION_RECOVERED] * 2
 
 
 # ------------------------------------------------------------------ how it is brought

@@ -49,7 +49,7 @@ def set_up_chores(engine: Engine, parts: Parts) -> None:
     if settings.verify_every:
         verifier, days = Verifier(records, parts.repository), timedelta(days=settings.verify_every)
         depth, rate = Depth(settings.verify_depth), settings.verify_rate or None
-        engine.do_regularly(Regularly(verifier, records, days, depth, rate))
+        engine.do_regularly(Regularly(verifier, records, days, depth, rate), name="verifying the repository")
     scheduler = Scheduler(records, house.cloud, engine.submit, parts.rules.backup, parts.rules.quotas,
                           parts.rules.schedule_jitter)  # fmt: skip
     engine.do_regularly(scheduler, _LOOK_EVERY)
@@ -72,4 +72,5 @@ def _remove_regularly(engine: Engine, parts: Parts) -> None:
     if settings.collect_every:
         collecting = Collecting(parts.repository, settings.collect_garbage, settings.collect_small)
         every = timedelta(hours=settings.collect_every)
-        engine.do_regularly(Heeded(records, Matter.COLLECTION, collecting), every)
+        heeded = Heeded(records, Matter.COLLECTION, collecting, apart=every)
+        engine.do_regularly(heeded, every, "collecting what no backup needs")

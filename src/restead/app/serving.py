@@ -62,7 +62,7 @@ def serve(settings: Settings) -> None:
         copies = CopyKeeper(house.records, repository, house.server_definitions)
         rules, meter, jumps = _rules(settings), Meter(), Jumps()
         with _engine(Parts(house, repository, copies, rules, meter, jumps, told)) as engine:
-            passing = (copies.warnings, jumps.warnings)
+            passing = (copies.warnings, jumps.warnings, engine.warnings)
             warnings = _warnings(repository.keyring, disagreement, house.records, passing)
             api = create_api(
                 Service(

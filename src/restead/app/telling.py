@@ -64,4 +64,5 @@ def tell_regularly(
 
 def reach_regularly(engine: Engine, records: Records, repository: Repository) -> None:
     """Have the engine look whether the repository can be reached, so that somebody is told when it cannot."""
-    engine.do_regularly(Heeded(records, Matter.REPOSITORY, Reaching(repository)), _REACH_EVERY)
+    reaching = Heeded(records, Matter.REPOSITORY, Reaching(repository))
+    engine.do_regularly(reaching, _REACH_EVERY, "reaching the repository")

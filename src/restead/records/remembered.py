@@ -13,6 +13,7 @@ from restead.records.database import Transaction
 from restead.records.tables import remembered
 
 _SERVICE = "service"
+_WRITTEN = "written"
 
 
 def service_id(tx: Transaction) -> str:
@@ -58,6 +59,11 @@ def keep_digest(tx: Transaction, repository_id: bytes, number: int, digest: byte
 def forget_digest(tx: Transaction, repository_id: bytes) -> None:
     """Believe whatever history the repository shows next."""
     tx.connection.execute(remembered.delete().where(remembered.c.name == _log(repository_id)))
+
+
+def write(tx: Transaction) -> None:
+    """Write something, as small as can be: whoever commits it knows that the records can be written."""
+    _keep(tx, _WRITTEN, tx.now.isoformat())
 
 
 def _log(repository_id: bytes) -> str:

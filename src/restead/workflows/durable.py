@@ -22,14 +22,22 @@ from restead.domain.errors import Code, ResteadError
 from restead.domain.figures import Ended
 from restead.domain.ids import RunId
 from restead.domain.run import Claim, RunKind, Told
-from restead.records import LeaseLost, Records, RecordsUnavailable, RunLimits, events, figures, operations, runs
+from restead.records import (
+    LeaseLost,
+    Records,
+    RecordsUnavailable,
+    RunLimits,
+    events,
+    figures,
+    operations,
+    remembered,
+    runs,
+)
+from restead.workflows.regular import Chore, Regular, Trouble
 from restead.workflows.run import Interrupted, LeasedRun
 from restead.workflows.story import Ending, Story, TidiesUp
 
 log = structlog.get_logger()
-
-Chore = Callable[[Callable[[], None]], None]
-"""Something that is done now and then, for no caller.  It calls what it is given often: that ends it by raising."""
 
 Watch = Callable[[Ended], None]
 """Is told of each run that has ended, once that is durable."""
@@ -67,7 +75,9 @@ class Engine:
         self._active: set[LeasedRun] = set()
         self._left: set[LeasedRun] = set()  # whose rows could not be written: ours still, and nobody works on them
         self._threads: list[threading.Thread] = []
-        self._chores: list[tuple[Chore, timedelta]] = []
+        self._chores: list[Regular] = []
+        self._away = Trouble("the records are away", "the records are back")
+        self._stuck = Trouble("no run could be claimed or ended", "runs are claimed again")
 
     @property
     def running(self) -> bool:
@@ -85,14 +95,21 @@ class Engine:
         with self._records.begin() as tx:
             return runs.release_all(tx)
 
-    def do_regularly(self, chore: Chore, every: timedelta = timedelta(hours=1)) -> None:
-        """Have *chore* done at the start and again and again, on a thread of its own; call before `start`."""
-        self._chores.append((chore, every))
+    def do_regularly(self, chore: Chore, every: timedelta = timedelta(hours=1), name: str = "") -> None:
+        """Have *chore* done at the start and again and again, on a thread of its own; call before `start`.
+
+        One whose failure may pass is tried again sooner.  *name*: by which `warnings` tells of it.
+        """
+        self._chores.append(Regular(chore, every, name))
+
+    def warnings(self) -> Sequence[str]:
+        """Return what an operator should know of the chores that have a name."""
+        return [said for each in self._chores if (said := each.warning)]
 
     def do_chores(self) -> None:
         """Do now what is to be done regularly, here.  One that fails is done again the next time."""
-        for chore, _ in self._chores:
-            self._do_chore(chore)
+        for each in self._chores:
+            self._do_chore(each)
 
     def start(self) -> None:
         """Take up what a dead process left, and start the threads; whatever waits in the rows begins at once.
@@ -101,7 +118,7 @@ class Engine:
         """
         self.take_up()
         targets = [(f"run-{number}", self._work) for number in range(self._workers)]
-        targets += [(f"chore-{number}", partial(self._repeat, *each)) for number, each in enumerate(self._chores)]
+        targets += [(f"chore-{number}", partial(self._repeat, each)) for number, each in enumerate(self._chores)]
         for name, target in [*targets, ("leases", self._keep_leases)]:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -137,6 +154,10 @@ class Engine:
             # What we work on is ours whatever the clock says: set forward, it makes every lease look over.
             ours = [run.id for run in list(self._active)]
             claim = runs.claim(tx, self._owner, self._lease, self._limits, besides=ours)
+            if claim is None and self._away.lasts:
+                remembered.write(tx)  # records that are read-only, or full, are found out by a write alone
+        self._away.end()
+        self._stuck.end()
         if claim is None:
             return False
         with structlog.contextvars.bound_contextvars(run=claim.run_id, project=claim.project_id):
@@ -149,8 +170,12 @@ class Engine:
             try:
                 if self.run_next():
                     continue
-            except (ResteadError, LeaseLost) as error:
-                log.error("no run could be claimed or ended", reason=str(error))
+            except RecordsUnavailable as error:
+                self._away.meet(error)
+            except ResteadError as error:
+                self._stuck.meet(error)
+            except LeaseLost as error:
+                log.error("a run could not be ended", reason=str(error))
             with self._waiting:
                 if self._calls == called and not self._stopping.is_set():
                     self._waiting.wait(_LOOK_AGAIN)
@@ -230,20 +255,26 @@ class Engine:
             self._give_back(run)
         self._left.discard(run)
 
-    def _repeat(self, chore: Chore, every: timedelta) -> None:
-        self._do_chore(chore)
-        while not self._stopping.wait(every.total_seconds()):
-            self._do_chore(chore)
+    def _repeat(self, each: Regular) -> None:
+        pause = self._do_chore(each)
+        while not self._stopping.wait(pause.total_seconds()):
+            pause = self._do_chore(each)
 
-    def _do_chore(self, chore: Chore) -> None:
+    def _do_chore(self, each: Regular) -> timedelta:
+        """Do it, however that ends; return when to do it again."""
         try:
-            chore(self._check_going)
+            each.chore(self._check_going)
+        except RecordsUnavailable as error:  # every chore meets that: it is said once for all of them
+            self._away.meet(error)
+            return each.later()
         except ResteadError as error:
-            log.warning("a chore is left for later", reason=error.message, detail=error.detail)
+            return each.failed(error)
         except Interrupted:
-            pass  # it begins anew at the next start
+            return each.every  # it begins anew at the next start
         except Exception:
             log.exception("a chore failed by a bug, and is left for later")  # the outermost frame of a chore
+            return each.every
+        return each.went_well()
 
     def _check_going(self) -> None:
         if self._stopping.is_set():
@@ -254,7 +285,10 @@ class Engine:
             for run in list(self._active):
                 try:
                     run.renew()
-                except (LeaseLost, ResteadError) as error:  # the run finds out by `check`
+                    self._away.end()
+                except RecordsUnavailable as error:  # the run finds out by `check`, of the others too
+                    self._away.meet(error)
+                except (LeaseLost, ResteadError) as error:
                     log.warning("lease not renewed", run=run.id, reason=str(error))
 
 

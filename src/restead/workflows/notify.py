@@ -6,6 +6,7 @@ has a thread of its own: one who is slow or away keeps nobody waiting.  What is 
 first; what failed is tried again later, and newer ones may come before it.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -101,7 +102,12 @@ class Deliverer:
 class Heeded:
     """A chore of which operators are told when it fails, and when it goes well again."""
 
-    def __init__(self, records: Records, matter: Matter, chore: Callable[[Check], None]) -> None:
+    def __init__(
+        self, records: Records, matter: Matter, chore: Callable[[Check], None], apart: timedelta = timedelta(0)
+    ) -> None:
+        """*apart*: what fails again sooner than this after they were told is no news."""
+        self._apart = apart.total_seconds()
+        self._told: float | None = None  # when they were told last that it fails, as monotonic time
         self._records = records
         self._matter = matter
         self._chore = chore
@@ -112,15 +118,20 @@ class Heeded:
         except RecordsUnavailable:
             raise  # it says nothing of the matter, and nothing can be noted now
         except ResteadError as error:
-            facts = notices.reasons(Failure(error.code, error.message))
-            with self._records.begin() as tx:
-                notices.heard(tx, self._matter, Outcome.FAILED, facts)
+            if self._told is None or time.monotonic() - self._told >= self._apart:
+                self._fail(error)
             raise
+        self._told = None
         with self._records.read() as tx:
             trouble = notices.in_trouble(tx, self._matter)
         if trouble:
             with self._records.begin() as tx:
                 notices.heard(tx, self._matter, Outcome.GOOD, {})
+
+    def _fail(self, error: ResteadError) -> None:
+        with self._records.begin() as tx:
+            notices.heard(tx, self._matter, Outcome.FAILED, notices.reasons(Failure(error.code, error.message)))
+        self._told = time.monotonic()
 
 
 class Reaching:
