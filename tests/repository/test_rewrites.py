@@ -168,6 +168,21 @@ def test_a_flush_that_fails_ends_the_restore_and_its_disk_is_put_back_without_be
         assert before == target.medium, number
 
 
+def test_zeroes_are_put_back_without_space_though_nothing_is_believed(tmp_path: Path) -> None:
+    """Where a disk is full, a hole that gets zeroes as data would find no place for them."""
+    chunk, unit = 256 << 10, 64 << 10
+    house = House(tmp_path, chunk_size=chunk)
+    backup = house.save(MemoryDisk.of(random.Random(1).randbytes(4 * chunk)))
+    before = MemoryDisk.of(b"".join(bytes(at * unit) + b"data".ljust(chunk - at * unit, b"\0") for at in range(4)))
+    held = before.data
+    with house.repository.session(PROJECT, label="r", reads=[backup]) as session:
+        survey = session.survey(before, backup, description=ABOUT)
+        session.rewrite(backup, survey, before, blind=True)
+    assert sorted(before.writes) == [(at * chunk + at * unit, unit) for at in range(4)]
+    assert sum(length for _, length in before.blanked) == 4 * (chunk - unit)
+    assert before.data == held
+
+
 def test_a_later_life_does_not_believe_the_cache_that_a_failed_flush_left(house: House) -> None:
     """The process died after its flush had failed: the cache shows new bytes that the medium does not hold."""
     backup = house.save(MemoryDisk.of(DATA))

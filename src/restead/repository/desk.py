@@ -12,6 +12,7 @@ from restead.repository.manifest import Root
 from restead.repository.reader import Fetcher, Reader, Wanted
 
 PIECE = 4096  # bytes: what is compared, and the least that is written
+_APART = 64 << 10  # bytes: what an image's clusters are
 
 
 class Desk:
@@ -94,6 +95,29 @@ class Desk:
             else:
                 for one, other in self.here.unlike(self.there, begin, end, self._step):
                     yield one, other, zero
+
+
+    def pieces_apart(self, change: Change, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
+        """As `pieces`, blind, with the zeroes inside chunks apart: in a hole they find their place without space.
+
+        What is wanted has to be *there*.
+        """
+        for begin, end, zero in self.pieces(change, start, stop, blind=True):
+            if zero:
+                yield begin, end, True
+            else:
+                yield from self._apart(begin, end)
+
+    def _apart(self, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        start, zero = begin, False
+        for at in range(begin, end, _APART):
+            blank = self.there.is_zero(at, min(_APART, end - at))
+            if blank != zero and at > start:
+                yield start, at, zero
+                start = at
+            zero = blank
+        if end > start:
+            yield start, end, zero
 
 
 def together(runs: Sequence[tuple[int, int, bool]]) -> Iterator[tuple[int, int, bool]]:

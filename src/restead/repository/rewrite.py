@@ -117,7 +117,7 @@ class Rewriting:
     def _pieces(self, desk: Desk, change: Change, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
         """Yield (begin, end, zero) of what must be written of one run of chunks, in bytes of the buffers."""
         if self._blind:
-            return desk.pieces(change, start, stop, blind=True)
+            return desk.pieces_apart(change, start, stop)
         desk.read(self._target, change, start, stop)
         if self._expect:
             desk.expect(change, start, stop)
