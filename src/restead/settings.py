@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     behind_proxy: bool = Field(
         False,
         description="A proxy in front does HTTPS: allows listening beyond this machine without it, "
-        "and believes its X-Forwarded-Proto and X-Forwarded-For.",
+        "and believes its X-Forwarded-Proto and the last address in X-Forwarded-For.",
     )
     public_url: str = Field(
         "",

@@ -32,11 +32,12 @@ from restead.api.errors import LastResort, add_handlers
 from restead.api.guessing import Guesses
 from restead.api.metrics import Measured, Meter, Watching
 from restead.api.openapi import document
+from restead.api.proxy import BehindProxy
 from restead.api.trail import Trail
 from restead.ports import Identity
 from restead.service import Service
 
-__all__ = ["Guesses", "Meter", "Watching", "create_api"]
+__all__ = ["BehindProxy", "Guesses", "Meter", "Watching", "create_api"]
 
 _DESCRIPTION = "Backs up whole servers and brings them back, bit for bit: Cloud Server Backup Service, version 1."
 

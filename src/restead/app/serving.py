@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from restead import __version__
-from restead.api import Guesses, Meter, Watching, create_api
+from restead.api import BehindProxy, Guesses, Meter, Watching, create_api
 from restead.app.chores import Parts, set_up_chores
 from restead.app.connections import BoundedConnection, use_all_descriptors
 from restead.app.identity import identity_of
@@ -175,7 +175,7 @@ class _Server(uvicorn.Server):
 def _answer(api: Any, listener: socket.socket, settings: Settings, ready: Callable[[], None]) -> None:
     """Answer requests until a signal comes; requests that are being answered then get their answer, streams end."""
     config = uvicorn.Config(
-        api,
+        BehindProxy(api) if settings.behind_proxy else api,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -184,8 +184,7 @@ def _answer(api: Any, listener: socket.socket, settings: Settings, ready: Callab
         http=BoundedConnection,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
-        proxy_headers=settings.behind_proxy,
-        forwarded_allow_ips="*" if settings.behind_proxy else None,
+        proxy_headers=False,  # uvicorn's own believes what the proxy's caller says of himself
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
     )
     # uvicorn raises a signal again once it has ended for it: by then it must do nothing, or we would die here
