@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from restead.cli.doors import Database
-from restead.cli.show import count_of
+from restead.cli.show import count_of, print_line
 from restead.cli.wiring import Exit, agree, beginning_folder, fail, group, looking_into_folder, on_folder, say
 
 database = group("db", "Bring the records up to date, look whether they are whole, and move them to another database.")
@@ -32,7 +32,7 @@ def check(db: Database) -> None:
     found = 0
     for finding in db.check():
         found += 1
-        print(finding)
+        print_line(finding)
     if found:
         raise fail(f"the records are not whole: {count_of(found, 'finding')}", Exit.FAILED)
     say("the records are whole")

@@ -6,7 +6,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from restead.cli.show import print_json, seconds, size
+from restead.cli.show import print_json, seconds, shown, size
 from restead.cli.wiring import stderr
 
 
@@ -24,14 +24,14 @@ class Bar:
         self._as_json = as_json
         self._last: dict[str, Any] = {}
         self._progress = Progress(
-            TextColumn("restead: {task.description}"),
+            TextColumn("restead: {task.description}", markup=False),  # names come from others
             BarColumn(40),
             TextColumn("{task.percentage:>3.0f} %"),
             _Rate(),
             console=stderr,
             disable=as_json or not stderr.is_terminal,
         )
-        self._title = title
+        self._title = title = shown(title)
         self._task = self._progress.add_task(title, total=None, rate=0, left=None)
 
     def __enter__(self) -> "Bar":

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from restead.cli.doors import Stored
-from restead.cli.show import count_of, print_json, size, table, when
+from restead.cli.show import count_of, print_json, print_line, size, table, when
 from restead.cli.verify import damage, scrub, verify
 from restead.cli.wiring import Exit, Json, fail, group, looking_into_folder, on_folder, say
 from restead.domain.stock import Settled, Settlement, StoredDisk, Succession
@@ -115,7 +115,7 @@ def fail_if_damaged(succession: Succession | None, done: Sequence[Settled]) -> N
 def _tell(each: Settled) -> None:
     which = f"{each.backup_id} {each.name}" if each.backup_id else "disk backups"
     why = f": {each.reason}" if each.reason else ""
-    print(f"{which} of project {each.project_id}, {count_of(each.disks, 'disk')}, {_DONE[each.what]}{why}")
+    print_line(f"{which} of project {each.project_id}, {count_of(each.disks, 'disk')}, {_DONE[each.what]}{why}")
 
 
 def _standing(disk: StoredDisk) -> str:

@@ -10,7 +10,7 @@ import typer
 from restead.cli.doors import Copying, Stored
 from restead.cli.progress import Bar
 from restead.cli.repository import repository
-from restead.cli.show import count_of, print_json, size
+from restead.cli.show import count_of, print_json, print_line, size
 from restead.cli.wiring import Exit, Json, fail, on_folder, say
 from restead.domain.copied import Copied, CopyState
 
@@ -60,14 +60,15 @@ def _tell(done: Copied, *, json: bool) -> None:
         return
     which = f"{done.backup_id} {done.name}" if done.backup_id else f"backup of run {done.run_id}"
     if done.state is CopyState.COPIED:
-        print(
+        print_line(
             f"{which} of project {done.project_id}, {count_of(done.disks, 'disk')} of {size(done.size)}: "
             f"{size(done.read)} read, {size(done.stored)} stored"
         )
     elif done.state is CopyState.GONE:
-        print(f"{which} of project {done.project_id} was deleted meanwhile")
+        print_line(f"{which} of project {done.project_id} was deleted meanwhile")
     for damage in done.damage:
-        print(f"{which} of project {done.project_id} is damaged and not copied: disk {damage.disk}: {damage.message}")
+        why = f"disk {damage.disk}: {damage.message}"
+        print_line(f"{which} of project {done.project_id} is damaged and not copied: {why}")
         for offset, length in damage.ranges[:_MOST_SHOWN]:
             print(f"    bytes {offset} to {offset + length}")
         if len(damage.ranges) > _MOST_SHOWN:

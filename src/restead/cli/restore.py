@@ -14,7 +14,7 @@ from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.following import follow, lost_bytes, tell_end
 from restead.cli.plan import show_plan
-from restead.cli.show import count_of, print_json, size, when
+from restead.cli.show import count_of, print_json, shown, size, when
 from restead.cli.wiring import Exit, Json, NoWait, PowerOn, agree, over_http, say, stderr
 from restead.domain.errors import InvalidRequest, NotFound
 from restead.domain.ids import same_id
@@ -227,7 +227,8 @@ def _show(request: _Request, plan: Body) -> None:
         about = f"{disk['location'] or disk['id']}, {size(disk['size'])}"
         tail = planned["target_size"] - planned["size"]
         about += f"; the backup is of {size(planned['size'])}, the last {size(tail)} are zeroed" if tail else ""
-        stderr.print(Text(f"    {source['source_volume_name']} → {disk['name']}", "bold"), Text(about, "dim"))
+        which = f"    {source['source_volume_name']} → {disk['name']}"
+        stderr.print(Text(shown(which), "bold"), Text(shown(about), "dim"))
     say(_power(server, after=request.power_on))
     if "salvage" in request.extensions:
         say("what of the backup is lost in the repository becomes ZEROES on the disks; its ranges are told at the end")

@@ -12,13 +12,34 @@ from rich.text import Text
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+def shown(text: str, *, lines: bool = False) -> str:
+    """Return *text* as a terminal may have it: what does not print, and might steer it, is written out.
+
+    Names and descriptions come from others.  *lines*: ends of lines stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or (lines and c == "\n") else _written_out(c) for c in text)
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def print_line(text: str) -> None:
+    """Print a result that is one line."""
+    print(shown(text))
+
+
 def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """Print one line of JSON; only what a terminal could obey is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text), flush=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings, each column as wide as its widest cell, nothing ever cut."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[shown(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     console = Console(highlight=False, soft_wrap=True)
     for style, row in [("dim", headings), *(("", row) for row in cells)]:
@@ -28,10 +49,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one on a line; what is empty is left out."""
-    shown = [(name, str(value)) for name, value in pairs if value not in ("", None)]
-    width = max(len(name) for name, _ in shown)
+    found = [(name, shown(str(value))) for name, value in pairs if value not in ("", None)]
+    width = max(len(name) for name, _ in found)
     console = Console(highlight=False, soft_wrap=True)
-    for name, value in shown:
+    for name, value in found:
         console.print(Text(f"{name.ljust(width)}  ", "dim") + Text(value))
 
 

@@ -8,7 +8,7 @@ import typer
 from restead.cli.doors import Doors, Stored
 from restead.cli.progress import Bar
 from restead.cli.restore_actions import bytes_per_second
-from restead.cli.show import count_of, print_json, size, when
+from restead.cli.show import count_of, print_json, print_line, size, when
 from restead.cli.wiring import (
     ConfigOption,
     Exit,
@@ -99,7 +99,7 @@ def _tell(found: Verification, json: bool) -> None:
         _tell_finding(finding, json)
     for disk in found.disks:
         for line in _lines(disk):
-            print(line)
+            print_line(line)
     ended = "sound" if found.state is VerificationState.SOUND else f"{count_of(len(found.findings), 'object')} damaged"
     say(f"{found.depth.value}, begun {when(found.started_at)} UTC: {ended}; {size(found.read)} of packs looked at")
 
@@ -108,7 +108,7 @@ def _tell_finding(finding: Finding, json: bool) -> None:
     if json:
         print_json({"object": finding.object, "message": finding.message})
     else:
-        print(finding.message)
+        print_line(finding.message)
 
 
 def _lines(disk: DamagedDisk) -> Iterator[str]:

@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 
 from restead.cli.client import Client, open_client
 from restead.cli.doors import Database, Doors, House, Keys, Stored
-from restead.cli.show import on_terminal
+from restead.cli.show import on_terminal, shown
 from restead.domain.errors import (
     Damaged,
     Forbidden,
@@ -68,12 +68,12 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(message: str) -> None:
     """Tell people something that is not a result."""
-    stderr.print(Text("restead: ", "dim") + Text(message))
+    stderr.print(Text("restead: ", "dim") + Text(shown(message, lines=True)))
 
 
 def fail(message: str, code: Exit) -> typer.Exit:
     """Tell why, and return what to raise."""
-    stderr.print(Text("restead: ", "red") + Text(message))
+    stderr.print(Text("restead: ", "red") + Text(shown(message, lines=True)))
     return typer.Exit(code)
 
 
@@ -90,7 +90,7 @@ def agree(question: str) -> None:
     if not on_terminal():
         raise fail("this is no terminal, so nobody can be asked: say --yes to do it without asking; "
                    "nothing was changed", Exit.USAGE)  # fmt: skip
-    if not typer.confirm(f"restead: {question}", err=True):
+    if not typer.confirm(f"restead: {shown(question)}", err=True):
         raise fail("nothing was changed", Exit.REFUSED)
 
 
