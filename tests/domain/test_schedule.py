@@ -1,6 +1,7 @@
 """Schedules: what is accepted, and which moments it means, held against a model that counts minutes."""
 
 from datetime import UTC, date, datetime, timedelta
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -132,3 +133,46 @@ def test_the_rarest_rule_is_found_and_the_search_has_an_end() -> None:
     later = NOON + timedelta(days=50 * 365)
     assert len(times(rules, NOON, NOON, later)) == 1, "of a long stretch only the end is looked at"
     assert times(rules, NOON, later - FURTHEST, later) == times(rules, NOON, NOON, later)
+
+
+def _daily(every: int, weekday: int | None, at: tuple[int, int]) -> str:
+    days = "" if weekday is None else f"BYDAY={WEEKDAYS[weekday]};"
+    return f"RRULE:FREQ=DAILY;INTERVAL={every};{days}BYHOUR={at[0]};BYMINUTE={at[1]}"
+
+
+_WEEKDAY = st.none() | st.integers(0, 6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    every=st.tuples(st.integers(1, 30), st.integers(1, 30)), weekdays=st.tuples(_WEEKDAY, _WEEKDAY),
+    first=st.sampled_from([(23, 30), (12, 0), (0, 10)]), begun=st.integers(0, 6),
+)  # fmt: skip
+def test_two_rules_are_too_near_if_some_day_they_are(
+    every: tuple[int, int], weekdays: tuple[int | None, int | None], first: tuple[int, int], begun: int
+) -> None:
+    """Whether they ever meet is reckoned; here each day of twenty years is looked at."""
+    start = MONDAY + timedelta(days=begun)
+    lines = [_daily(every[0], weekdays[0], first), _daily(every[1], weekdays[1], (0, 10))]
+    try:
+        one, other = (schedule(line, start)[0] for line in lines)
+    except InvalidRequest:
+        return  # one of them never comes
+    days = range(7300)
+    firsts, seconds = (
+        {day * 1440 + rule.times[0] for day in days if rule.comes(day, start.weekday())} for rule in (one, other)
+    )
+    if any(moment + by in seconds for moment in firsts for by in range(-59, 60) if by):
+        with pytest.raises(InvalidRequest, match="minutes apart"):
+            schedule("\n".join(lines), start)
+    else:
+        schedule("\n".join(lines), start)
+
+
+def test_rules_that_never_meet_are_soon_known_not_to() -> None:
+    """Eight of them: the schedule of every policy is read at each look, every ten seconds."""
+    lines = [_daily(every, 0, (2 * at, 0)) for at, every in enumerate((30, 29, 27, 26, 25, 23, 22, 19))]
+    began = process_time()
+    for _ in range(50):
+        schedule("\n".join(lines), MONDAY)
+    assert process_time() - began < 1

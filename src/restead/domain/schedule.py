@@ -119,7 +119,8 @@ def _check_apart(rules: tuple[Rule, ...], weekday: int) -> None:
 
 
 def _meet(one: Rule, other: Rule, later: int, weekday: int) -> bool:
-    days = range(7, 7 + lcm(7, one.every, other.every))
+    whole = lcm(7, one.every, other.every)  # days after which all begins anew
+    days = range(whole, 2 * whole, one.every)  # the others are none of the first one's
     return any(one.comes(day, weekday) and other.comes(day + later, weekday) for day in days)
 
 
