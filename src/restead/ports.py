@@ -8,7 +8,7 @@ Buffers that are handed in are filled or read completely, or the call raises: th
 All methods may be called from several threads at once unless they say otherwise.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -140,6 +140,23 @@ class KeepsSpace(Protocol):
         """Give back the space of that stretch, which is zero and stays so, as far as the disk can.
 
         Raises Unavailable, naming the place, if anything in it is not zero: nothing but space is ever given back.
+        """
+        ...
+
+
+@runtime_checkable
+class LimitsSpace(Protocol):
+    """A target that may have an end to its space, which is its own: what finds none is known before it is written."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has; else nothing is known."""
+        ...
+
+    def require_room(self, stretches: Iterable[tuple[int, int]]) -> None:
+        """Return if other data may find room in these stretches, (offset, length) in order; nothing is changed.
+
+        Raises InvalidRequest, with both numbers, if it surely does not.
         """
         ...
 

@@ -1,16 +1,22 @@
 """Disks that are image files, looked at and written to behind a driver's back."""
 
+import json
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+from tests.lab.loops import LoopDevices
 
 from restead.domain.ids import VolumeId
 from restead.domain.server import Server
 
+_CLUSTER, _SPARE = 64 << 10, 4 << 20  # bytes
+
 needs_qemu_nbd = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="qemu-nbd is not installed")
+needs_loops = pytest.mark.skipif(not os.access("/dev/loop-control", os.W_OK), reason="block devices need rights")
 
 
 class ImageFiles:
@@ -41,6 +47,14 @@ def to_qcow2(raw: Path, options: str = "compat=1.1") -> Path:
     qemu_img("convert", "-f", "raw", "-O", "qcow2", "-o", options, str(raw), str(path))
     raw.unlink()
     return path
+
+
+def to_device(path: Path, loops: LoopDevices) -> Path:
+    """Return a block device that holds the disk, with room for all of it and more if it is an image."""
+    if path.suffix == ".qcow2":
+        seen = json.loads(qemu_img("info", "-f", "qcow2", "--output=json", str(path)))["virtual-size"]
+        os.truncate(path, max(-(-path.stat().st_size // _CLUSTER) * _CLUSTER, seen) + _SPARE)
+    return loops.of(path)
 
 
 def bytes_of(path: Path, format: str) -> bytes:

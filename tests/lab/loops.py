@@ -5,10 +5,15 @@
         devices.resize(device, size)   # as a volume manager grows or shrinks a volume, in use or not
 """
 
+import fcntl
 import os
+import stat
 import subprocess
 from pathlib import Path
 from types import TracebackType
+
+_GET_FREE = 0x4C82  # LOOP_CTL_GET_FREE (linux/loop.h)
+_MAJOR = 7
 
 
 class LoopDevices:
@@ -26,6 +31,7 @@ class LoopDevices:
         self.close()
 
     def of(self, file: Path) -> Path:
+        _make_node()
         device = Path(_losetup("--find", "--show", str(file)).strip())
         self._files[device] = file
         return device
@@ -42,6 +48,18 @@ class LoopDevices:
     def close(self) -> None:
         for device in list(self._files):
             self.detach(device)
+
+
+def _make_node() -> None:
+    """Make sure that the device which is free next has a node: not everywhere does the kernel make it."""
+    fd = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        number = fcntl.ioctl(fd, _GET_FREE)
+    finally:
+        os.close(fd)
+    node = Path(f"/dev/loop{number}")
+    if not node.exists():
+        os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(_MAJOR, number))
 
 
 def _losetup(*words: str) -> str:

@@ -15,10 +15,12 @@ from restead.drivers.libvirt.connection import Connection
 class LibvirtHouse(LiveHouse):
     """A house whose servers are domains.  `close` ends them, and the daemon."""
 
-    def __init__(self, folder: Path, *, format: str = "raw", devices: bool = False, **options: object) -> None:
-        """*devices*: the disks are block devices.  *options*: of the driver."""
-        self._options, self._devices = options, devices
-        super().__init__(folder, format=format)
+    def __init__(
+        self, folder: Path, *, format: str = "raw", devices: bool = False, chunk_size: int = 4096, **options: object
+    ) -> None:
+        """*options*: of the driver."""
+        self._options = options
+        super().__init__(folder, format=format, devices=devices, chunk_size=chunk_size)
 
     def _cloud_in(self, folder: Path) -> Any:
         from tests.drivers.libvirt.cloud import LibvirtCloud  # which skips where libvirt-python is missing

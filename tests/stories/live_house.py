@@ -25,7 +25,11 @@ SIZES = (4 * MIB, 8 * MIB)
 class LiveHouse(House):
     """A house whose servers are QEMU's.  `close` ends them."""
 
-    def __init__(self, folder: Path, *, format: str = "raw", chunk_size: int = 4096) -> None:
+    def __init__(
+        self, folder: Path, *, format: str = "raw", devices: bool = False, chunk_size: int = 4096
+    ) -> None:
+        """*devices*: the disks are block devices."""
+        self._devices = devices
         self._left = ExitStack()
         runtime = self._left.enter_context(tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp"))
         disks = self._left.enter_context(tempfile.TemporaryDirectory(prefix="restead-test-", dir="/var/tmp"))
@@ -35,7 +39,7 @@ class LiveHouse(House):
         super().__init__(folder, cloud=cast(Any, self.driver), chunk_size=chunk_size)
 
     def _cloud_in(self, folder: Path) -> Any:
-        return ImagesCloud(folder, self.runtime, Power.QEMU, format=self.format)
+        return ImagesCloud(folder, self.runtime, Power.QEMU, format=self.format, devices=self._devices)
 
     def close(self) -> None:
         super().close()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from restead.domain.errors import Code, InvalidRequest
-from restead.ports import BlockTarget
+from restead.ports import BlockTarget, LimitsSpace
 from restead.repository.buffers import BUFFERS
 from restead.repository.chunk import ZERO
 from restead.repository.desk import Desk
@@ -66,7 +66,8 @@ class Crossing:
         chunk = self.want.root.chunk_size
         size = max(self.window.portion, chunk)
         with BUFFERS.borrow(size, size, span_of(chunk, self.window.span)) as buffers:
-            yield Desk(self.reader, self.have.root, self.want.root, buffers)
+            limited = isinstance(self.target, LimitsSpace) and self.target.limited
+            yield Desk(self.reader, self.have.root, self.want.root, buffers, limited=limited)
 
     def check_size(self) -> None:
         """Raises InvalidRequest unless the target is as large as it was."""

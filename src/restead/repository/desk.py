@@ -18,7 +18,10 @@ _APART = 64 << 10  # bytes: what an image's clusters are
 class Desk:
     """Two buffers for one change: *here* for what stands on the target, *there* for what is wanted."""
 
-    def __init__(self, reader: Reader, have: Root, want: Root, buffers: Sequence[Aligned]) -> None:
+    def __init__(
+        self, reader: Reader, have: Root, want: Root, buffers: Sequence[Aligned], *, limited: bool = False
+    ) -> None:
+        """*limited*: the target has so much space and no more: zeroes take none of it."""
         self.chunk = want.chunk_size
         self.here, self.there, sealed = buffers
         self._names = reader.names
@@ -26,7 +29,7 @@ class Desk:
         self._want = want
         self._total = max(have.size, want.size)
         # On a disk that was all zero nothing is to be kept: whole chunks are written, by far fewer writes.
-        self._step = self.chunk if have.top == ZERO else min(PIECE, self.chunk)
+        self._step = self.chunk if have.top == ZERO and not limited else min(PIECE, self.chunk)
         self._fetcher = Fetcher(reader, self.chunk, sealed)
 
     def length(self, change: Change, start: int, stop: int) -> int:

@@ -126,3 +126,18 @@ class Rehearsing:
         with self._lock:
             self._first = self._first or error
             self._bad += error.ranges
+
+
+def pieces_of_data(crossing: Crossing) -> Iterator[Range]:
+    """Yield (offset, length) of all that a rewriting will write and that is to hold data.  Raises Damaged."""
+    for portion in crossing.portions():
+        if not isinstance(portion, Change) or not portion.runs:
+            continue
+        crossing.check()
+        with crossing.desk() as desk:
+            desk.fetch(portion)
+            for start, stop in portion.runs:
+                desk.read(crossing.target, portion, start, stop)
+                for begin, end, zero in desk.pieces(portion, start, stop, blind=False):
+                    if not zero:
+                        yield portion.first * desk.chunk + begin, end - begin

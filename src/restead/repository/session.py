@@ -25,7 +25,7 @@ from threading import Lock
 
 from restead.domain.errors import Code, Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ManifestId, ProjectId
-from restead.ports import BlockSource, BlockTarget, KeepsSpace
+from restead.ports import BlockSource, BlockTarget, KeepsSpace, LimitsSpace
 from restead.repository.backup import Noting, Saved, Saving, Studio
 from restead.repository.difference import damage
 from restead.repository.holes import Holed, with_holes
@@ -37,7 +37,7 @@ from restead.repository.noted import Noted
 from restead.repository.progress import Count, Progress
 from restead.repository.ranges import Range, joined
 from restead.repository.reads import Held, Reads, go_on, tell_nobody
-from restead.repository.rehearse import Rehearsing
+from restead.repository.rehearse import Rehearsing, pieces_of_data
 from restead.repository.room import Room, Window
 from restead.repository.survey import Hint, Survey, Surveying, measure
 from restead.repository.tree import Tree
@@ -209,11 +209,24 @@ class Session(Reads):
         crossing = self._crossing(want, survey, target, check=check)
         Rehearsing(crossing, compare=False, unpack=False, gone=list(damage(crossing.have, crossing.want))).run()
 
-    def reserve(self, survey: Survey, want: Held, target: BlockTarget) -> None:
-        """Let *target*, if it can, allocate all that a rewriting will need.  Raises Unavailable: there is no space."""
+    def reserve(
+        self, survey: Survey, want: Held, target: BlockTarget, *, check: Callable[[], None] = go_on
+    ) -> None:
+        """Let *target*, if it can, allocate all that a rewriting will need.
+
+        Raises:
+            Unavailable: there is no space.
+            InvalidRequest: there is less than it takes where space has an end.
+        """
+        crossing = self._crossing(survey, want, target, check=check)
         if isinstance(target, KeepsSpace):
-            for offset, length in self._crossing(survey, want, target).stretches(zero=False):
+            for offset, length in crossing.stretches(zero=False):
                 target.reserve(offset, length)
+        if isinstance(target, LimitsSpace) and target.limited:
+            try:
+                target.require_room(crossing.stretches(zero=False))
+            except InvalidRequest:  # chunks are more than what is written of them, and to know that takes fetching
+                target.require_room(pieces_of_data(crossing))
 
     def leave_open(self) -> None:
         """Let the session not be ended when its block is left: whoever finds it by its label does that."""

@@ -211,10 +211,10 @@ class Disk:
         except Damaged as error:
             log.warning("what stands on a disk is stored again", disk=self.id, reason=error.message)
 
-    def reserve(self, session: Session) -> None:
-        """Let the disk allocate what it will need.  Raises Unavailable: there is no space."""
+    def reserve(self, session: Session, check: Callable[[], None]) -> None:
+        """Let the disk allocate what it will need.  Raises Unavailable, InvalidRequest: there is no space."""
         assert self.survey is not None
-        session.reserve(self.survey, self.goal, self.target)
+        session.reserve(self.survey, self.goal, self.target, check=check)
 
     def write(self, reads: Reads, check: Callable[[], None]) -> Json | None:
         """Write all that differs and flush it; return why that failed, None if it did not.

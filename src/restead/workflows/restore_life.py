@@ -151,7 +151,7 @@ class Life:
             # The safety copy may count on what is lost as well: now that it is known, it is stored again.
             self._crew.all(lambda disk, gate: disk.check_kept(session, gate))
             self._compare(session)
-        self._crew.all(lambda disk, _: disk.reserve(session))
+        self._crew.all(lambda disk, gate: disk.reserve(session, gate))
         self._commit(session)
         self._reads = session
 

@@ -1,18 +1,18 @@
 """A target disk, watched: no write without a lease, none before a row says so, none faster than allowed."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
-from restead.ports import BlockTarget, Buffer, KeepsSpace, ReadsPastCaches
+from restead.ports import BlockTarget, Buffer, KeepsSpace, LimitsSpace, ReadsPastCaches
 
 _PIECE = 1 << 20  # bytes of zeroes written, or looked at, at once where a disk cannot keep space by itself
 _ZEROES = bytes(_PIECE)
 
 
 class WatchedTarget:
-    """A BlockTarget, with KeepsSpace and ReadsPastCaches as well as its disk can, that keeps the rules of a restore.
+    """A BlockTarget, with its disk's abilities as far as that has them, that keeps the rules of a restore.
 
     *check* is asked before each write, *spend* before bytes are read or written.  *first* is called once before the
     very first write: it makes it durable that the disk is being written.  A disk that no row says so of holds what it
@@ -81,6 +81,14 @@ class WatchedTarget:
         self._check()
         if isinstance(self._target, KeepsSpace):
             self._target.reserve(offset, length)
+
+    @property
+    def limited(self) -> bool:
+        return isinstance(self._target, LimitsSpace) and self._target.limited
+
+    def require_room(self, stretches: Iterable[tuple[int, int]]) -> None:
+        if isinstance(self._target, LimitsSpace):
+            self._target.require_room(stretches)
 
     def punch(self, offset: int, length: int) -> None:
         if isinstance(self._target, KeepsSpace):

@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.conformance.cloud import PROJECT
-from tests.drivers.image_files import ImageFiles, to_qcow2
+from tests.drivers.image_files import ImageFiles, to_device, to_qcow2
+from tests.lab.loops import LoopDevices
 from tests.lab.microguest import make_system_disk
 
 from restead.domain.ids import ProjectId, ServerId
@@ -38,9 +39,11 @@ class ImagesCloud(ImageFiles):
         *,
         format: str = "raw",
         qcow2: str = "compat=1.1",
+        devices: bool = False,
     ) -> None:
-        """*qcow2*: options of qemu-img for images of that format."""
+        """*qcow2*: options of qemu-img for images of that format.  *devices*: the disks are block devices."""
         self.folder = folder
+        self.loops, self.devices = LoopDevices(), devices
         self.format = format
         self.qcow2 = qcow2
         self.power = power
@@ -65,7 +68,7 @@ class ImagesCloud(ImageFiles):
                 os.truncate(path, size)
             if self.format == "qcow2":
                 path = to_qcow2(path, self.qcow2)
-            disks.append(DiskDefinition(path, format=self.format))
+            disks.append(DiskDefinition(to_device(path, self.loops) if self.devices else path, format=self.format))
         self.driver.add(ServerDefinition(
             name, project, tuple(disks), server_id, self.power,
             power_command=self.command if self.power is Power.COMMAND else None, memory=16,
@@ -76,5 +79,8 @@ class ImagesCloud(ImageFiles):
         return Path(server.volumes[number].location)
 
     def close(self) -> None:
-        for definition in self.driver.definitions():
-            self.driver.stop(definition.project, definition.id, grace=timedelta())
+        try:
+            for definition in self.driver.definitions():
+                self.driver.stop(definition.project, definition.id, grace=timedelta())
+        finally:
+            self.loops.close()

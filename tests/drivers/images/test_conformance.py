@@ -9,7 +9,7 @@ from tests.conformance.live import LiveSuite, LiveVolumesSuite
 from tests.conformance.servers import PoweredServersSuite, ServersSuite
 from tests.conformance.space import RereadSuite, SpaceSuite
 from tests.conformance.volumes import VolumesSuite
-from tests.drivers.image_files import needs_qemu_nbd
+from tests.drivers.image_files import needs_loops, needs_qemu_nbd
 from tests.drivers.images.cloud import ImagesCloud
 
 from restead.drivers.images import Accel, ImagesOptions, Power
@@ -77,6 +77,26 @@ class TestQcow2ThroughThePageCache(VolumesSuite, RereadSuite, ChangesSuite):
     def cloud(self, tmp_path: Path, runtime: Path) -> ImagesCloud:
         options = ImagesOptions(direct_read=False, direct_write=False)
         return ImagesCloud(tmp_path, runtime, Power.NONE, options, format="qcow2", qcow2="compat=0.10")
+
+
+@needs_loops
+@needs_qemu_nbd
+class TestQcow2OnDevices(VolumesSuite, RereadSuite):
+    @pytest.fixture
+    def cloud(self, tmp_path: Path, runtime: Path) -> Iterator[ImagesCloud]:
+        cloud = ImagesCloud(tmp_path, runtime, Power.NONE, format="qcow2", devices=True)
+        yield cloud
+        cloud.close()
+
+
+@needs_loops
+@needs_qemu_nbd
+class TestQcow2OnDevicesByQemu(LiveSuite):
+    @pytest.fixture
+    def cloud(self, tmp_path: Path, runtime: Path) -> Iterator[ImagesCloud]:
+        cloud = ImagesCloud(tmp_path, runtime, Power.QEMU, format="qcow2", devices=True)
+        yield cloud
+        cloud.close()
 
 
 @needs_qemu_nbd

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import stat
 import struct
 import subprocess
 import sys
@@ -27,7 +26,6 @@ from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import ServerId, VolumeId
 from restead.domain.server import Server, ServerStatus
 from restead.drivers.disks.gateway import Gateway
-from restead.drivers.disks.qcow2_opening import size_of_image
 from restead.drivers.images import DiskDefinition, ImagesDriver, ImagesOptions, Power, ServerDefinition
 from restead.drivers.images.stored import from_json, to_json
 from restead.ports import BlockTarget, KeepsSpace, TracksChanges
@@ -165,16 +163,6 @@ def test_the_size_is_what_a_machine_sees(cloud: ImagesCloud) -> None:
     path = image(cloud.folder / "large.qcow2", size=1 << 40)
     added = cloud.driver.add(definition(DiskDefinition(path, format="qcow2")))
     assert [volume.size for volume in cloud.driver.server(PROJECT, added.id).volumes] == [1 << 40]
-
-
-def test_a_block_device_is_not_taken_for_an_image(tmp_path: Path) -> None:
-    node = tmp_path / "device"
-    try:
-        os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(7, 250))
-    except OSError:
-        pytest.skip("devices cannot be made here")
-    with pytest.raises(ValueError, match="is a block device"):
-        size_of_image(DiskDefinition(node, format="qcow2"))
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path, runtime: Path) -> None:

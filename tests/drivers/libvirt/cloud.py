@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.cloud import PROJECT
-from tests.drivers.image_files import ImageFiles, to_qcow2
+from tests.drivers.image_files import ImageFiles, to_device, to_qcow2
 from tests.lab.domains import domain_xml
 from tests.lab.loops import LoopDevices
 from tests.lab.microguest import make_system_disk
@@ -59,7 +59,7 @@ class LibvirtCloud(ImageFiles):
                 os.truncate(path, size)
             if self.format == "qcow2":
                 path = to_qcow2(path)
-            disks.append(self.loops.of(path) if self.devices else path)
+            disks.append(to_device(path, self.loops) if self.devices else path)
         self.define(id, name, project, disks)
         return self.driver.server(project, ServerId(id))
 

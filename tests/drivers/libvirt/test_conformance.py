@@ -63,3 +63,16 @@ class TestDevicesInThisProcess(LiveVolumesSuite):
     @pytest.fixture
     def cloud(self, clouds: Cloud) -> LibvirtCloud:
         return clouds("embed", devices=True)
+
+
+class TestQcow2OnDevicesOfTheMockHypervisor(VolumesSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("test", format="qcow2", devices=True)
+
+
+@pytest.mark.long
+class TestQcow2OnDevicesInThisProcess(LiveVolumesSuite, RereadSuite):
+    @pytest.fixture
+    def cloud(self, clouds: Cloud) -> LibvirtCloud:
+        return clouds("embed", format="qcow2", devices=True)

@@ -1,5 +1,6 @@
 """Disks that are block devices, and disks that change their size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,12 @@ from tests.conformance.cloud import MIB, PROJECT
 from tests.conformance.live import SIZES, disks_in, moment_of, running, sequences_in
 from tests.conformance.servers import SHORT
 from tests.conformance.volumes import read, source_of, target_of
-from tests.drivers.image_files import to_qcow2
+from tests.drivers.image_files import bytes_of, qemu_img
 from tests.drivers.libvirt.cloud import LibvirtCloud
 from tests.drivers.libvirt.conftest import Cloud
 from tests.drivers.libvirt.test_live import Backups, left_over
 
-from restead.domain.errors import InvalidRequest, Unavailable
-from restead.domain.ids import ServerId
+from restead.domain.errors import InvalidRequest, NotFound, Unavailable
 from restead.domain.server import Server, ServerStatus
 
 _BLOCK_RESIZE_BYTES = 1
@@ -94,17 +94,115 @@ def test_a_device_that_is_gone_is_said(cloud: LibvirtCloud) -> None:
             pass
 
 
-def test_an_image_on_a_device_is_refused_with_the_reason(cloud: LibvirtCloud) -> None:
-    path = cloud.folder / "image.raw"
-    path.write_bytes(bytes(MIB))
-    image = to_qcow2(path)
-    id = "4d7f6b0e-2a58-4a52-9f3c-6d1f0a2b3c4d"
-    cloud.format = "qcow2"
-    cloud.define(id, "image", PROJECT, [cloud.loops.of(image)])
-    server = cloud.servers.server(PROJECT, ServerId(id))
-    for opening in (target_of, source_of):
-        with pytest.raises(InvalidRequest, match="qcow2 image on a block device"), opening(cloud, server):
+def test_images_on_devices_are_marked(clouds: Cloud) -> None:
+    """As those in files are: the second backup reads what was written, a restore ends that."""
+    cloud = clouds("embed", format="qcow2", devices=True)
+    server = running(cloud, "W")
+    backups = Backups(cloud, server)
+    for known in (False, True, True):
+        backups.make()
+        assert set(backups.known) == {known}
+    cloud.servers.stop(PROJECT, server.id, grace=SHORT)
+    with target_of(cloud, server, 1) as target:
+        target.write_at(MIB, b"restored")
+        target.flush()
+    assert b"restored" in cloud.bytes_of(server, server.volumes[1].id)
+    assert "restead-" not in qemu_img("info", "-f", "qcow2", str(device_of(server)))
+    cloud.servers.start(PROJECT, server.id)
+    backups.make()
+    assert set(backups.known) == {False}
+
+
+def test_a_device_that_was_cut_under_its_image_is_refused(clouds: Cloud) -> None:
+    """QEMU reads zeroes behind the end, of a domain that runs and of one that does not."""
+    cloud = clouds("embed", format="qcow2", devices=True)
+    server = running(cloud, "H")
+    cloud.servers.stop(PROJECT, server.id, grace=SHORT)
+    with target_of(cloud, server, 1) as target:
+        target.write_at(0, b"x" * 2 * MIB)
+        target.flush()
+    words = f"disk {server.volumes[1].id} is a qcow2 image that reaches to byte [0-9]+ of a device of {MIB} bytes"
+    cloud.servers.start(PROJECT, server.id)
+    cloud.loops.resize(device_of(server), MIB)
+    with pytest.raises(Unavailable, match=words), moment_of(cloud, server):
+        pass
+    assert left_over(cloud, server) == []
+    cloud.servers.stop(PROJECT, server.id, grace=SHORT)
+    for opening in (source_of, target_of):
+        with pytest.raises(Unavailable, match=words), opening(cloud, server, 1):
             pass
+
+
+def lost_on(cloud: LibvirtCloud, blank: Path) -> Server:
+    """Define a domain with an image on a device, lose it, and put another file behind the device."""
+    server = cloud.make([MIB])
+    cloud.domain(server).undefine()
+    device = device_of(server, 0)
+    cloud.loops.detach(device)
+    again = cloud.loops.of(blank)
+    xml = str(server.description["xml"]).replace(str(device), str(again))
+    return replace(server, description={**server.description, "xml": xml})
+
+
+def blank(cloud: LibvirtCloud, *, size: int = 4 * MIB, data: bytes = b"", at: int = 0) -> Path:
+    path = cloud.folder / "blank"
+    path.write_bytes(bytes(size))
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+    return path
+
+
+def recreated(cloud: LibvirtCloud, server: Server) -> list[str]:
+    said: list[str] = []
+    cloud.driver.recreate(server.description, {server.volumes[0].id: MIB}, said.append)
+    return said
+
+
+def test_a_lost_domain_gets_an_empty_image_on_a_blank_device(clouds: Cloud) -> None:
+    cloud = clouds("embed", format="qcow2", devices=True)
+    server = lost_on(cloud, blank(cloud))
+    (said,) = recreated(cloud, server)
+    assert "was blank" in said
+    with target_of(cloud, server) as target:
+        assert target.size == MIB
+        target.write_at(5, b"restored")
+        target.flush()
+    (volume,) = cloud.servers.server(PROJECT, server.id).volumes
+    assert b"restored" in bytes_of(Path(volume.location), "qcow2")
+    cloud.domain(server).undefine()
+    assert recreated(cloud, server) == []  # an image that is there is left as it is
+    assert b"restored" in bytes_of(Path(volume.location), "qcow2")
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "at", "words"),
+    [
+        (4 * MIB, b"x", 3 * MIB + 7, f"other data, at byte {3 * MIB + 7}: nothing is overwritten.*qemu-img create"),
+        (128 << 10, b"", 0, "has 131072 bytes, an empty qcow2 image of 1048576 takes 262144"),
+    ],
+)
+def test_a_device_that_is_not_blank_or_too_small_is_no_place_for_an_image(
+    clouds: Cloud, size: int, data: bytes, at: int, words: str
+) -> None:
+    cloud = clouds("embed", format="qcow2", devices=True)
+    path = blank(cloud, size=size, data=data, at=at)
+    held, server = path.read_bytes(), lost_on(cloud, path)
+    with pytest.raises(InvalidRequest, match=words):
+        recreated(cloud, server)
+    assert path.read_bytes() == held
+    with pytest.raises(NotFound):
+        cloud.servers.server(PROJECT, server.id)
+
+
+def test_what_libvirt_refuses_leaves_a_device_blank(clouds: Cloud) -> None:
+    cloud = clouds("embed", format="qcow2", devices=True)
+    path = blank(cloud)
+    server = lost_on(cloud, path)
+    broken = {**server.description, "xml": str(server.description["xml"]).replace("type='qemu'", "type='xen'")}
+    with pytest.raises(Unavailable, match="is not defined"):
+        recreated(cloud, replace(server, description=broken))
+    assert path.read_bytes() == bytes(4 * MIB)
 
 
 def test_an_image_that_grew_is_read_whole_once(clouds: Cloud) -> None:

@@ -82,7 +82,6 @@ def test_drives_for_media_are_no_disks() -> None:
         (disk("vda", kind="volume", source="<source pool='p' volume='v'/>"), "type 'volume'"),
         (disk("vda", source=""), "no source"),
         (disk("vda", "<driver name='qemu' type='vmdk'/>"), "format 'vmdk'"),
-        (disk("vda", "<driver type='qcow2'/>", "block", "<source dev='/dev/x'/>"), "qcow2 image on a block device"),
         (disk("vda", "<encryption format='luks'/>"), "encrypted"),
         (disk("vda", source="<source file='/x'><encryption format='luks'/></source>"), "encrypted"),
         (disk("vda", source="<source file='/x'><slices/></source>"), "slice"),

@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -169,9 +170,10 @@ class _Server:
 
 
 def _node(image: int) -> dict[str, object]:
-    """Describe the image to QEMU: a qcow2 in an inherited file, whatever it says of itself; nothing is probed."""
+    """Describe the image to QEMU: a qcow2 in what it inherits, whatever it says of itself; nothing is probed."""
+    driver = "host_device" if stat.S_ISBLK(os.fstat(image).st_mode) else "file"
     # Locks would be taken against ours; whoever is to be kept out meets ours.
-    file = {"driver": "file", "filename": f"/proc/self/fd/{image}", "locking": "off"}
+    file = {"driver": driver, "filename": f"/proc/self/fd/{image}", "locking": "off"}
     return {"driver": "qcow2", "file": file, "backing": None}
 
 

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 from restead.domain.errors import Unavailable
-from restead.drivers.disks.backing import backing_of, open_backing
+from restead.drivers.disks.backing import backing_of, open_backing, size_of
 from restead.drivers.disks.coarse import Stretch, coarsely
 from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.disks.gateway import Gateway
@@ -15,6 +15,7 @@ from restead.drivers.disks.holding import Held, held_to_read, held_to_write, tra
 from restead.drivers.disks.opening import open_direct
 from restead.drivers.disks.qcow2 import Image, read_image
 from restead.drivers.disks.qcow2_bitmaps import StoredBitmaps, stored_bitmaps
+from restead.drivers.disks.qcow2_room import DeviceRoom
 from restead.drivers.disks.rawio import PAGE
 from restead.drivers.disks.served import ServedSource, ServedTarget
 from restead.drivers.disks.strangers import Strangers
@@ -35,7 +36,7 @@ def open_qcow2_source(
         with gateway.served(disk.id, held.fd, write=False, direct=past) as client:
             _check_served(disk, image, client)
             bitmaps = StoredBitmaps(stored_bitmaps(held.fd), image.size, partial(_dirty, gateway, held))
-            yield ServedSource(disk.id, client, held.fd, bitmaps)
+            yield ServedSource(disk.id, client, held.fd, bitmaps, _room_of(held))
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def open_qcow2_target(
                 raise Unavailable(f"disk {disk.id} is served read-only")
             with closing(Strangers(held.fd)) as strangers:
                 bitmaps = StoredBitmaps(tuple(dirty), image.size, dirty.__getitem__)
-                target = ServedTarget(disk.id, client, held.fd, bitmaps, open_again=open_again,
+                target = ServedTarget(disk.id, client, held.fd, bitmaps, _room_of(held), open_again=open_again,
                                       changed=lambda: held.changed(size=False), strangers=strangers.seen)
                 with closing(target):
                     yield target
@@ -91,27 +92,53 @@ def size_of_image(disk: DiskDefinition) -> int:
     """Return the bytes of the disk that a machine sees.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is neither a file nor a device.
         ValueError: it is no image that is opened, as `read_image` says.
     """
-    backing = backing_of(disk.path)
-    if backing.is_device:
-        raise ValueError("is a block device; a qcow2 image is opened if it is a file")
-    fd = open_backing(backing, os.O_RDONLY | os.O_NONBLOCK)
+    fd = open_backing(backing_of(disk.path), os.O_RDONLY | os.O_NONBLOCK)
     try:
         return read_image(fd).size
     finally:
         os.close(fd)
 
 
+def require_whole(disk: DiskDefinition) -> None:
+    """Return if an image is all on its device, as far as is written there.  Raises Unavailable."""
+    with translated(disk):
+        backing = backing_of(disk.path)
+        if not backing.is_device:
+            return
+        fd = open_backing(backing, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            _require_on_device(disk, DeviceRoom(fd, size_of(fd)))
+        finally:
+            os.close(fd)
+
+
 def _image_of(held: Held) -> Image:
-    if held.backing.is_device:
-        raise Unavailable(f"disk {held.disk.id} is a block device; a qcow2 image is opened if it is a file")
     try:
         with translated(held.disk):
-            return read_image(held.fd)
+            image = read_image(held.fd)
+            if (room := _room_of(held)) is not None:
+                _require_on_device(held.disk, room)
+            return image
     except ValueError as error:
         raise Unavailable(f"disk {held.disk.id} {error}") from error
+
+
+def _room_of(held: Held) -> DeviceRoom | None:
+    return DeviceRoom(held.fd, held.size) if held.backing.is_device else None
+
+
+def _require_on_device(disk: DiskDefinition, room: DeviceRoom) -> None:
+    """Raise Unavailable if QEMU would read zeroes where there was data; OSError."""
+    try:
+        reach = room.reach()
+    except ValueError as error:
+        raise Unavailable(f"disk {disk.id} {error}") from error
+    if reach:
+        raise Unavailable(f"disk {disk.id} is a qcow2 image that reaches to byte {reach} of a device of {room.size} "
+                          "bytes: what was cut off would be zeroes in the backup")
 
 
 def _can_be_direct(held: Held, flags: int) -> bool:

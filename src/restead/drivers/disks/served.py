@@ -5,31 +5,43 @@ inside it shares, finds room.  `zero_at(keep_space=True)` of the client would no
 cluster without a place of its own, and nothing in the protocol tells which those are.  Written zeroes have one.
 """
 
+import errno
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from restead.domain.errors import Unavailable
 from restead.domain.extent import Extent
 from restead.domain.ids import VolumeId
 from restead.drivers.disks.changed import changed_in
+from restead.drivers.disks.coarse import Stretch
 from restead.drivers.disks.generation import changed_since, generation_of, identity_of, is_another
 from restead.drivers.disks.qcow2_bitmaps import StoredBitmaps
+from restead.drivers.disks.qcow2_room import DeviceRoom
 from restead.drivers.nbd import NbdClient
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 Buffer = bytes | bytearray | memoryview
 Open = Callable[[], AbstractContextManager[NbdClient]]
 
 
 class ServedSource:
-    """An image open for reading; it stands alone, so that its file's times tell whether it was written."""
+    """An image open for reading; it stands alone, so that its file's times tell whether it was written.
 
-    def __init__(self, volume_id: VolumeId, client: NbdClient, fd: int, bitmaps: StoredBitmaps) -> None:
-        """*bitmaps*: those that were in the image when it was opened."""
+    A device notes no times: what is known of an image on one is what its bitmaps tell.
+    """
+
+    def __init__(
+        self, volume_id: VolumeId, client: NbdClient, fd: int, bitmaps: StoredBitmaps, room: DeviceRoom | None
+    ) -> None:
+        """*bitmaps*: those that were in the image when it was opened.  *room*: of an image on a device."""
         self._bitmaps = bitmaps
+        self._room = room
         self._id = volume_id
         self._client = client
-        self._fd = fd  # the image's file; owned by whoever opened it
+        self._fd = fd  # the image's file or device; owned by whoever opened it
 
     @property
     def size(self) -> int:
@@ -53,12 +65,12 @@ class ServedSource:
         return is_another(self._fd, identity)
 
     def generation(self) -> str:
-        """Return a name for what the image holds now; "" if its file system does not note every write."""
-        return generation_of(self._fd)
+        """Return a name for what the image holds now; "" if its device or file system does not note every write."""
+        return generation_of(self._fd) if self._room is None else ""
 
     def changed_since(self, generation: str) -> Sequence[tuple[int, int]] | None:
         """Return nothing if the file is what it was in that generation; else what its bitmaps say; None: anything."""
-        unchanged = changed_since(self._fd, generation)
+        unchanged = changed_since(self._fd, generation) if self._room is None else None
         if unchanged is not None:
             return unchanged
         dirty = self._bitmaps.since(generation)
@@ -74,6 +86,7 @@ class ServedTarget(ServedSource):
         client: NbdClient,
         fd: int,
         bitmaps: StoredBitmaps,
+        room: DeviceRoom | None,
         *,
         open_again: Open,
         changed: Callable[[], str],
@@ -84,7 +97,7 @@ class ServedTarget(ServedSource):
         *changed*: says why what is open is not the server's disk any more, "" while it is.  *strangers*: tells whether
         anybody else may have written to it since it was opened.
         """
-        super().__init__(volume_id, client, fd, bitmaps)
+        super().__init__(volume_id, client, fd, bitmaps, room)
         self._again = _Readers(open_again)
         self._changed = changed
         self._strangers = strangers
@@ -120,6 +133,22 @@ class ServedTarget(ServedSource):
         self._check_trusted()
         with self._writing():
             self._client.zero_at(offset, length)
+
+    @property
+    def limited(self) -> bool:
+        """Whether the image is on a device, where it cannot grow."""
+        return self._room is not None
+
+    def require_room(self, stretches: Iterable[Stretch]) -> None:
+        """Return if other data may find room in these stretches.  Raises InvalidRequest, Unavailable."""
+        if self._room is None:
+            return
+        if self._written:  # what is in the memory of qemu-nbd alone does not show in the tables
+            self.flush()
+        try:
+            self._room.require(self._id, stretches)
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"disk {self._id}: the tables of its image cannot be read", detail=str(error)) from error
 
     def flush(self) -> None:
         """Return only when everything written, and the image's tables, are on stable storage.
@@ -160,6 +189,11 @@ class ServedTarget(ServedSource):
         self._written = True
         try:
             yield
+        except Unavailable as error:
+            if self._room is None or _NO_SPACE not in error.message:
+                raise
+            raise Unavailable(f"{error.message}: it is a qcow2 image, which has filled its device of "
+                              f"{self._room.size} bytes", detail=error.detail) from error
         finally:
             self._written = True  # a flush in between may not have met it
 

@@ -8,7 +8,7 @@ from restead.domain.ids import VolumeId
 from restead.drivers.disks.backing import backing_of, measure
 from restead.drivers.disks.definition import DiskDefinition
 from restead.drivers.disks.holding import translated
-from restead.drivers.disks.qcow2_opening import size_of_image
+from restead.drivers.disks.qcow2_opening import require_whole, size_of_image
 from restead.ports import BlockSource
 
 
@@ -24,9 +24,9 @@ def size_now(disk: DiskDefinition) -> int | None:
 def staying_whole(
     disks: Mapping[VolumeId, DiskDefinition], sources: Mapping[VolumeId, BlockSource]
 ) -> Iterator[None]:
-    """See that raw disks are no shorter than what their running QEMU serves, before and after the block.
+    """See that disks are no shorter than what their running QEMU serves, before and after the block.
 
-    QEMU reads zeroes behind a disk's end.  Raises Unavailable.
+    QEMU reads zeroes behind a disk's end, and behind that of a device that an image is on.  Raises Unavailable.
     """
     _require_whole(disks, sources)
     yield
@@ -36,6 +36,7 @@ def staying_whole(
 def _require_whole(disks: Mapping[VolumeId, DiskDefinition], sources: Mapping[VolumeId, BlockSource]) -> None:
     for id, disk in disks.items():
         if disk.format != "raw":
+            require_whole(disk)
             continue
         with translated(disk):
             there = measure(backing_of(disk.path))

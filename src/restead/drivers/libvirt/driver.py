@@ -88,7 +88,7 @@ class LibvirtDriver:
             Unavailable: libvirt refuses, or something cannot be written.  Damaged: the description cannot be read.
         """
         kept = read_kept(description)
-        return ServerId(recreate(self._connection.get(), kept, sizes, self._options, say).uuid)
+        return ServerId(recreate(self._connection.get(), kept, sizes, self._options, self._guard, say).uuid)
 
     # ------------------------------------------------------------------ Servers
 

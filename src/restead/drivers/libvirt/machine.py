@@ -127,8 +127,6 @@ def _strange(disk: ET.Element, path: str, format: str) -> str:
         return f"is of type {kind!r}; files and block devices are opened"
     if not path:
         return "has no source"
-    if kind == "block" and format == "qcow2":
-        return "is a qcow2 image on a block device; images are opened if they are files"
     if format not in FORMATS:
         return f"has format {format!r}; {' and '.join(FORMATS)} are opened"
     if disk.find("encryption") is not None or disk.find("source/encryption") is not None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from restead.domain.errors import InvalidRequest, Unavailable
 from restead.domain.ids import VolumeId
+from restead.drivers.disks.device_image import lacks_image, make_image, unmake_image
 from restead.drivers.disks.environment import clean_environment
+from restead.drivers.disks.guard import Guard
 from restead.drivers.libvirt.connection import is_error, library, translated
 from restead.drivers.libvirt.kept import Kept, StateFile, nvram_file, tpm_folder, write_state
 from restead.drivers.libvirt.machine import Machine, MachineDisk, read_machine
@@ -19,14 +21,15 @@ _LIMIT = 60.0  # seconds
 
 
 def recreate(
-    connection: Any, kept: Kept, sizes: Mapping[VolumeId, int], options: LibvirtOptions, say: Callable[[str], None]
-) -> Machine:
+    connection: Any, kept: Kept, sizes: Mapping[VolumeId, int], options: LibvirtOptions, guard: Guard,
+    say: Callable[[str], None],
+) -> Machine:  # fmt: skip
     """Define the domain, with empty disks where there are none, and its state where there is none.
 
     *sizes*: of the disks in the backup.  *say*: what was done and what is missing.  When it raises nothing was done.
 
     Raises:
-        InvalidRequest: there is such a domain; a disk cannot be made where it was.
+        InvalidRequest: there is such a domain; a disk cannot be made where it was, or a device is in use otherwise.
         Unavailable: libvirt refuses, or something cannot be written.
     """
     machine = read_machine(kept.xml)
@@ -43,6 +46,10 @@ def recreate(
             undoing.callback(Path(disk.path).unlink, missing_ok=True)
             _make_disk(disk, sizes[disk.id], options.qemu_img)
             said.append(f"disk {disk.target} was missing: {disk.path} is empty, restore the backup into it")
+        for disk in _without_image(machine, sizes):
+            made = make_image(disk.definition, sizes[disk.id], guard)
+            undoing.callback(unmake_image, disk.definition, made, guard)
+            said.append(f"disk {disk.target} was blank: {disk.path} is an empty image, restore the backup into it")
         for path, state in _states(machine, kept, options).items():
             said.append(_put(path, state, undoing))
         with translated(f"domain {machine.name} is not defined"):
@@ -74,6 +81,12 @@ def _require_makeable(disk: MachineDisk, sizes: Mapping[VolumeId, int]) -> None:
         raise InvalidRequest(f"disk {disk.target} is {path}, whose folder is not there: make that first")
     if disk.id not in sizes:
         raise InvalidRequest(f"disk {disk.target} is missing ({path}) and not in the backup: put it there first")
+
+
+def _without_image(machine: Machine, sizes: Mapping[VolumeId, int]) -> list[MachineDisk]:
+    """Return the disks in the backup that are to be images on devices which hold none."""
+    there = [disk for disk in machine.disks if disk.id in sizes and not disk.strange and Path(disk.path).exists()]
+    return [disk for disk in there if lacks_image(disk.definition)]
 
 
 def _make_disk(disk: MachineDisk, size: int, qemu_img: str) -> None:
