@@ -2,11 +2,10 @@
 everything goes on by itself as soon as there is space again."""
 
 import json
-import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.app.running import PROVIDER, Place, Running, service
@@ -95,7 +94,7 @@ def test_runs_wait_for_space_and_go_on(house: House, running: Running, name: str
     changed = scene.change()
     disk.fill()
     backup = running.begin_backup(scene.server)
-    tried = scene.wait_logged("step is tried again", since)
+    tried = _tried_again(scene, disk, since)
     assert "No space left on device" in tried["reason"] or "no space for" in tried["reason"]
     assert running.backup(backup)["status"] == "protecting"
     assert running.backup(house.backup["id"])["status"] == "available"
@@ -104,9 +103,9 @@ def test_runs_wait_for_space_and_go_on(house: House, running: Running, name: str
 
     overwritten = scene.change()  # so that there is something new to be kept of it: what is known needs no space
     since = scene.mark()
-    wait_until(lambda: _stays_full(disk), f"{name} is never full")
+    disk.fill()
     restore = running.begin_restore(house.backup["id"])
-    scene.wait_logged("step is tried again", since)
+    _tried_again(scene, disk, since)
     assert scene.contents() == overwritten
     disk.free()
     assert running.wait_for_restore(restore)["status"] == "success"
@@ -117,11 +116,15 @@ def test_runs_wait_for_space_and_go_on(house: House, running: Running, name: str
     scene.assert_quiet_log()
 
 
-def _stays_full(disk: SmallDisk) -> bool:
-    """Take all space; False if something that was still going on has given some back since."""
-    disk.fill()
-    time.sleep(0.5)
-    return os.statvfs(disk.path).f_bavail == 0
+def _tried_again(scene: Scene, disk: SmallDisk, since: int) -> dict[str, Any]:
+    """Wait until a run meets a disk that is full, and stays so: what ends meanwhile gives some space back."""
+
+    def look() -> bool:
+        disk.fill()
+        return bool(scene.logged("step is tried again", since))
+
+    wait_until(look, f"nothing was tried again for the want of space in {disk.path}")
+    return scene.logged("step is tried again", since)[0]
 
 
 def test_a_run_whose_records_lose_their_space_is_taken_up_again(house: House, running: Running) -> None:
