@@ -3,9 +3,8 @@
 
     decode.py REPOSITORY --key-file KEY list                       every disk backup: id, project, size, moment, …
     decode.py REPOSITORY --key-file KEY restore MANIFEST OUTPUT    writes one disk to the new file OUTPUT, sparse
-
 Instead of --key-file: --recovery-key-file or --passphrase-file, files whose first line is it.
-Exit codes: 0 done; 1 something that is needed is damaged or missing; 2 wrong usage, wrong key, no such disk.
+Exit codes: 0 done; 1 failed, in whatever way; 2 not begun: wrong usage, wrong key, no such disk, OUTPUT is there.
 Needs Python 3.11, blake3, cryptography, backports.zstd (from 3.14 on Python has it), and argon2-cffi for passphrases.
 """
 
@@ -40,6 +39,10 @@ class Damaged(Exception):
     """Stored bytes are missing, or not what was stored."""
 
 
+class Refused(Exception):
+    """What was asked for cannot be, however whole the repository is."""
+
+
 def need(it_is_so: bool, message: str) -> None:
     if not it_is_so:
         raise Damaged(message)
@@ -54,9 +57,9 @@ def unsealed(keys: Json, kind: int, head: bytes, nonce: bytes, sealed: bytes, bo
     magic, version, found, number, salt = struct.unpack(">8sHHI32s", head)
     need((magic, version, found) == (b"restead\n", 1, kind), f"{name} is not of format 1 and kind {kind}")
     need(str(number) in keys["sealing"], f"{name} is sealed with key {number}, which the keyring does not hold")
-    sealing_key = bytes.fromhex(keys["sealing"][str(number)])
     try:
-        key = keyed(sealing_key, b"restead 1 object key" + struct.pack(">H", kind) + salt)
+        secret = bytes.fromhex(keys["sealing"][str(number)])
+        key = keyed(secret, b"restead 1 object key" + struct.pack(">H", kind) + salt)
         return AESGCM(key).decrypt(nonce, sealed, bound)
     except InvalidTag:
         raise Damaged(f"{name} is not what was sealed there: damaged, forged or swapped") from None
@@ -88,7 +91,6 @@ class Store:
         return data
 
     def last(self, prefix: str) -> int:
-        """Return the highest number of numbered objects."""
         return max((int(name.removeprefix(prefix)) for name in self.files if name.startswith(prefix)), default=0)
 
 
@@ -102,9 +104,10 @@ def wrapping_key(kind: str, file: Path, wrapping: Json) -> bytes:
         return hash_secret_raw(words, salt, cost["passes"], cost["memory"], cost["lanes"], 32, Type.ID, 0x13)
     if kind == "recovery key":  # groups of four letters and one that checks them; the last group checks them all
         letters = "".join(line.upper().replace("-", "").split())
-        data = base64.b32decode("".join(letters[at : at + 4] for at in range(0, 65, 5)) + "====")
+        with suppress(ValueError):  # of what is none; the line itself is no key either
+            data = base64.b32decode("".join(letters[at : at + 4] for at in range(0, 65, 5)) + "====")
     if len(data) != 32:
-        raise ValueError(f"{file} holds {len(data)} bytes of a key, 32 are needed")
+        raise Refused(f"{file} holds {len(data)} bytes of a key, 32 are needed")
     return keyed(data, b"restead 1 wrapping key" + salt)
 
 
@@ -117,7 +120,7 @@ class Keyring:
         data = store.whole(f"keyring/{number}")
         clear = json.loads(data[52 : 52 + int.from_bytes(data[48:52], "big")])
         self.repository = bytes.fromhex(clear["repository"])
-        keys = {"sealing": {"0": self.unwrapped(clear["wrappings"], kind, file)}}
+        keys = {"sealing": {"0": self.unwrapped(clear["wrappings"], kind, file).hex()}}
         body, _ = self.read(f"keyring/{number}", KEYRING, keys)
         self.control, self.projects, previous = body["control"], body["projects"], body["previous"]
         for before in range(number - 1, body["first"] - 1, -1):
@@ -125,14 +128,12 @@ class Keyring:
             need(digest == previous, f"keyring/{before} is not the one that keyring/{before + 1} follows on")
             previous = body["previous"]
 
-    def unwrapped(self, wrappings: list[Json], kind: str, file: Path) -> str:
-        """Return the keyring secret, in hexadecimal digits."""
+    def unwrapped(self, wrappings: list[Json], kind: str, file: Path) -> bytes:
         for one in [one for one in wrappings if one["kind"] == kind]:
             bound = b"restead 1 wrapping" + self.repository + bytes.fromhex(one["id"]) + kind.encode()
             with suppress(InvalidTag):
-                cipher = AESGCM(wrapping_key(kind, file, one))
-                return cipher.decrypt(bytes(12), bytes.fromhex(one["wrapped"]), bound).hex()
-        raise ValueError(f"the {kind} does not open this repository")
+                return AESGCM(wrapping_key(kind, file, one)).decrypt(bytes(12), bytes.fromhex(one["wrapped"]), bound)
+        raise Refused(f"the {kind} does not open this repository")
 
     def read(self, name: str, kind: int, keys: Json) -> tuple[Json, str]:
         """Return what a version of the keyring or an entry of the log says, and its digest."""
@@ -147,8 +148,7 @@ class Log:
 
     def __init__(self, keyring: Keyring) -> None:
         self.manifests: Json = {}  # id: (project, name of the root, label, session)
-        self.partial: Json = {}
-        self.open: dict[int, Json] = {}
+        self.partial, self.open = Json(), dict[int, Json]()
         self.holds: set[tuple[str, str]] = set()
         before = ZERO.hex()
         for number in range(1, keyring.store.last("log/") + 1):
@@ -275,7 +275,7 @@ def show(keyring: Keyring, log: Log) -> int:
             said = [size, about["taken_at"], about["role"], label, about["server"].get("name", "")]
         except Damaged as error:
             code, said = 1, ["damaged", error]
-        print(id, project, *said, sep="\t")
+        print(id, project, *said, sep="\t", flush=True)
     return code
 
 
@@ -287,14 +287,14 @@ def main() -> int:
                 if verb == "list":
                     return show(keyring, log)
                 if rest[0] not in log.manifests:
-                    raise ValueError(f"there is no disk backup {rest[0]}")
+                    raise Refused(f"there is no disk backup {rest[0]}")
                 project, root, *_ = log.manifests[rest[0]]
                 return Project(keyring, project).restore(root, Path(rest[1]))
-        raise ValueError(f"this is not understood\n{__doc__}")
-    except (Damaged, OSError, ValueError) as error:
-        print(f"decode.py: {error}", file=sys.stderr)
-        return 1 if isinstance(error, Damaged) else 2
+        raise Refused(f"this is not understood\n{__doc__}")
+    except Exception as error:  # noqa: BLE001  whatever it is, it is told, and no success
+        print(f"decode.py: {error if isinstance(error, Damaged | Refused | OSError) else repr(error)}", file=sys.stderr)
+        return 2 if isinstance(error, Refused | FileExistsError) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # all is written: to try once more what could not be printed would change the code

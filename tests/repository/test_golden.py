@@ -129,6 +129,42 @@ def test_what_the_tool_refuses(tmp_path: Path) -> None:
     assert _decode(tmp_path, "key", key, "list").returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("list",), 0),
+        (("--help",), 2),
+        (("restore", "2.0"), 2),  # where to is not said
+        (("restore", "2.0", "no such folder/output"), 1),
+        (("restore", "2.0", "/dev/full/output"), 1),
+    ],
+)
+def test_the_tools_exit_codes(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    """2 for what was not begun, 1 for what failed, and a line that says why."""
+    done = _decode(GOLDEN[0] / "store", "key", GOLDEN[0] / "key", *words)
+    assert done.returncode == code
+    assert ("decode.py: " in done.stderr, "Traceback" in done.stderr) == (code != 0, False)
+
+
+def test_the_tool_fails_if_nobody_can_read_what_it_prints() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(TOOL), str(GOLDEN[0] / "store"), "--key-file", str(GOLDEN[0] / "key"), "list"],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "decode.py: [Errno 28] No space left on device\n")
+
+
+def test_what_nobody_foresaw_is_a_failure_of_the_tool(tmp_path: Path) -> None:
+    """Not wrong usage: a name that is no number among those of the log, whatever has put it there."""
+    store = tmp_path / "store"
+    shutil.copytree(GOLDEN[0] / "store", store)
+    (store / "log" / "not a number").write_text("stray")
+    done = _decode(store, "key", GOLDEN[0] / "key", "list")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.startswith("decode.py: ValueError(")
+
+
 def test_the_tool_is_short_and_knows_nothing_of_restead() -> None:
     text = TOOL.read_text()
     assert len(text.splitlines()) <= 300
