@@ -19,6 +19,8 @@ from restead.domain.policy import Policy
 from restead.domain.tag import TagKind
 
 _NONE = 204
+_Listing = Annotated[Call, Depends(may(Action.TAGS_LIST))]
+_Setting = Annotated[Call, Depends(may(Action.TAGS_SET, body=True))]
 
 
 class TagList(TypedDict):
@@ -99,16 +101,20 @@ def _search(call: Call, kind: TagKind) -> Json:
 def _router(kind: TagKind, noun: str, missing: Code) -> APIRouter:
     """Return the calls for one kind; *noun* in the names of operations."""
     router = APIRouter(prefix=f"/v1/{{project_id}}/{kind.value}", tags=["Tags"])
-    listing = Annotated[Call, Depends(may(Action.TAGS_LIST))]
-    setting = Annotated[Call, Depends(may(Action.TAGS_SET, body=True))]
+    _add_changes(router, kind, noun, missing)
+    _add_lists(router, kind, noun, missing)
+    _add_search(router, kind, noun)
+    return router
 
+
+def _add_changes(router: APIRouter, kind: TagKind, noun: str, missing: Code) -> None:
     @router.post(
         "/{id}/tags",
         **documented(
             f"set{noun}Tag", "Set a tag", asks=TagBodyShape, codes=[missing, Code.TOO_MANY_TAGS], status=_NONE
         ),
     )
-    def set_tag(call: setting, id: str) -> Response:
+    def set_tag(call: _Setting, id: str) -> Response:
         """A key that is there gets the new value."""
         call.service.tags.set(call.caller, call.project_id, kind, id, [one_tag(call.body)])
         return Response(status_code=_NONE)
@@ -121,16 +127,6 @@ def _router(kind: TagKind, noun: str, missing: Code) -> APIRouter:
         call.service.tags.remove_one(call.caller, call.project_id, kind, id, key)
         return Response(status_code=_NONE)
 
-    @router.get("/{id}/tags", **documented(f"list{noun}Tags", "List its tags", answers=TagList, codes=[missing]))
-    def list_tags(call: listing, id: str) -> Json:
-        found = call.service.tags.list(call.caller, call.project_id, kind, id)
-        return Json({"tags": [{"key": tag.key, "value": tag.value} for tag in found]})
-
-    @router.get("/tags", **documented(f"list{noun}TagsOfProject", "List all tags in use", answers=ProjectTags))
-    def list_project_tags(call: listing) -> Json:
-        found = call.service.tags.of_project(call.caller, call.project_id, kind)
-        return Json({"tags": [{"key": key, "values": list(values)} for key, values in found.items()]})
-
     @router.post(
         "/{id}/tags/action",
         **documented(
@@ -138,7 +134,7 @@ def _router(kind: TagKind, noun: str, missing: Code) -> APIRouter:
             codes=[missing, Code.TOO_MANY_TAGS], status=_NONE,
         ),
     )  # fmt: skip
-    def change_tags(call: setting, id: str) -> Response:
+    def change_tags(call: _Setting, id: str) -> Response:
         """All are set or none is; those to remove that are not there are passed over."""
         wanted, unwanted = tags_action(call.body)
         if wanted:
@@ -147,8 +143,17 @@ def _router(kind: TagKind, noun: str, missing: Code) -> APIRouter:
             call.service.tags.remove(call.caller, call.project_id, kind, id, unwanted)
         return Response(status_code=_NONE)
 
-    _add_search(router, kind, noun)
-    return router
+
+def _add_lists(router: APIRouter, kind: TagKind, noun: str, missing: Code) -> None:
+    @router.get("/{id}/tags", **documented(f"list{noun}Tags", "List its tags", answers=TagList, codes=[missing]))
+    def list_tags(call: _Listing, id: str) -> Json:
+        found = call.service.tags.list(call.caller, call.project_id, kind, id)
+        return Json({"tags": [{"key": tag.key, "value": tag.value} for tag in found]})
+
+    @router.get("/tags", **documented(f"list{noun}TagsOfProject", "List all tags in use", answers=ProjectTags))
+    def list_project_tags(call: _Listing) -> Json:
+        found = call.service.tags.of_project(call.caller, call.project_id, kind)
+        return Json({"tags": [{"key": key, "values": list(values)} for key, values in found.items()]})
 
 
 def _add_search(router: APIRouter, kind: TagKind, noun: str) -> None:
