@@ -68,6 +68,7 @@ def create(
 ) -> None:  # fmt: skip
     """Make a policy; prints its id. Without any --keep everything is kept."""
     named = _named(keep, keep_days, keep_daily, keep_weekly, keep_monthly, keep_yearly, timezone, window)
+    _refuse_zeroes(named)
     operation = {
         "operation_type": "backup", "enabled": not disabled, "operation_definition": {"timezone": _UTC, **named},
         "trigger": {"properties": {"pattern": _schedule(daily, weekly, pattern)}},
@@ -132,6 +133,10 @@ def change(
     ] = None,
 ) -> None:  # fmt: skip
     """Change what is named; the rest stays. --server replaces the whole list, 0 takes a --keep or --window away."""
+    named = _named(keep, keep_days, keep_daily, keep_weekly, keep_monthly, keep_yearly, timezone, window)
+    said = (name, server, no_servers, all, select, no_select, daily, weekly, pattern, named, no_keep)
+    if enable is None and not any(said):
+        raise typer.BadParameter("say what to change")
     found = find.policy(client, policy)
     body: Body = {"name": name} if name else {}
     if server or no_servers:
@@ -143,7 +148,6 @@ def change(
         operation["trigger"] = {"properties": {"pattern": _schedule(daily, weekly, pattern)}}
     if enable is not None:
         operation["enabled"] = enable
-    named = _named(keep, keep_days, keep_daily, keep_weekly, keep_monthly, keep_yearly, timezone, window)
     if named or no_keep:
         operation["operation_definition"] = {"timezone": _UTC, **_rules(found, but=_KEPT if no_keep else ()), **named}
     body["scheduled_operations"] = [operation]
@@ -237,6 +241,15 @@ def _named(*given: int | str | None) -> Body:
     """Return the members of a definition that were named: the order is that of the options."""
     names = (*_KEPT[:6], "timezone", "window_minutes")
     return {name: value for name, value in zip(names, given, strict=True) if value is not None}
+
+
+def _refuse_zeroes(named: Body) -> None:
+    """Raise typer.BadParameter if a rule keeps 0: to the service that is a rule that nobody has set.
+
+    Source: CSBS, retention: "0: treated as not set".
+    """
+    if any(named.get(name) == 0 for name in _KEPT):
+        raise typer.BadParameter("to keep 0 of something is no rule: leave it out, or say -1 with --keep, --keep-days")
 
 
 def _rules(policy: Body, but: Sequence[str] = ()) -> Body:
