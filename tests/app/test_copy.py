@@ -35,6 +35,15 @@ def test_a_copy_restores_without_the_first(tmp_path: Path) -> None:
         assert next(each["read"] for each in lines if each.get("state") == "copied") == _MIB
     refused = place.run("repository", "copy", "--to", str(safe), "--to-key-file", str(tmp_path / "typo"))
     assert (refused.returncode, (tmp_path / "typo").exists()) == (4, False)
+    other = place.run("repository", "copy", "--to", str(safe))
+    assert other.returncode == 4
+    assert f"restead: {safe}, which is copied to: the key file does not open" in other.stderr
+    (tmp_path / "phrase").write_text("of another repository\n")
+    (tmp_path / "phrase").chmod(0o600)
+    place.environment["RESTEAD_PASSPHRASE_FILE"] = str(tmp_path / "phrase")
+    other = place.run(*copy)
+    assert f"restead: {place.data / 'repository'}, which is copied: " in other.stderr
+    del place.environment["RESTEAD_PASSPHRASE_FILE"]
     assert place.run("repository", "copy", "--to", str(place.data / "repository")).returncode == 4
     packs = [path for path in (place.data / "repository" / "packs").rglob("*") if path.is_file()]
     assert packs

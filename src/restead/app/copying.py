@@ -44,6 +44,15 @@ def copy_backups(
             yield replace(done, backup_id=BackupId(id) if id else None, name=name)
 
 
+@contextmanager
+def naming(which: str) -> Iterator[None]:
+    """Let what is refused tell which of the two repositories it is about."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{which}: {error.message}") from error
+
+
 def _destination(opened: Opened, source: Repository, wanted: Copying) -> Repository:
     here = folder_of(opened.address)
     there = folder_of(wanted.address)
@@ -58,7 +67,8 @@ def _destination(opened: Opened, source: Repository, wanted: Copying) -> Reposit
     scratch = there or opened.folder.path / "scratch"  # in a folder that is the store packs need not be copied
     scratch.mkdir(0o700, exist_ok=True)
     window = window_for(wanted.address, opened.settings)
-    return Repository.open(store, secret, cache=opened.folder.path / "cache", scratch=scratch, window=window)
+    with naming(f"{wanted.address}, which is copied to"):
+        return Repository.open(store, secret, cache=opened.folder.path / "cache", scratch=scratch, window=window)
 
 
 def _secret(opened: Opened, wanted: Copying, *, is_new: bool) -> Secret:

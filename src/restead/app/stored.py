@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from restead.app.copying import copy_backups
+from restead.app.copying import copy_backups, naming
 from restead.app.exporting import export_backup
 from restead.app.opening import Opened
 from restead.app.recreating import recreate
@@ -54,7 +54,9 @@ class FolderStored:
         return self._repository().collect(dry=dry, garbage=garbage, small=small)
 
     def copy(self, wanted: Copying, told: Callable[[int, int], None]) -> Iterator[Copied]:
-        yield from copy_backups(self._opened, self._repository(), wanted, told)
+        with naming(f"{self._opened.address}, which is copied"):
+            source = self._repository()
+        yield from copy_backups(self._opened, source, wanted, told)
 
     def export(self, wanted: Exporting, told: Callable[[int, int, int | None], None]) -> list[Exported]:
         return export_backup(self._opened, self._repository(), wanted, told)
