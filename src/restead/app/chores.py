@@ -19,6 +19,7 @@ from restead.workflows import (
     HoldKeeper,
     Jumps,
     PolicyRetention,
+    Router,
     SafetyRetention,
     Scheduler,
 )
@@ -27,6 +28,7 @@ from restead.workflows.verify import Regularly, Verifier
 _COPY_EVERY = timedelta(seconds=3)  # a burst of changes becomes one copy
 _LOOK_EVERY = timedelta(seconds=10)  # at schedules, and at what they have made
 _TIDY_EVERY = timedelta(minutes=1)
+_TIME_EVERY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,14 @@ def set_up_chores(engine: Engine, parts: Parts) -> None:
                           parts.rules.schedule_jitter)  # fmt: skip
     engine.do_regularly(scheduler, _LOOK_EVERY)
     engine.do_regularly(parts.copies, _COPY_EVERY)
+    engine.do_regularly(parts.jumps.keeping(records), _TIME_EVERY)
     engine.do_regularly(house.images.clean_up, _TIDY_EVERY)
     if house.libvirt is not None:
         engine.do_regularly(house.libvirt.clean_up, _TIDY_EVERY)
     reach_regularly(engine, records, parts.repository)
-    tell_regularly(engine, records, parts.ways, settings, parts.meter.tried)
+    router = Router(records, [way.recipient for way in parts.ways.values()], timedelta(days=settings.log_keep),
+                    may_forget=lambda: not parts.jumps.warnings())  # fmt: skip
+    tell_regularly(engine, records, router, parts.ways, settings, parts.meter.tried)
 
 
 def _remove_regularly(engine: Engine, parts: Parts) -> None:

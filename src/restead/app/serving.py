@@ -27,7 +27,7 @@ from restead.domain.policy import PolicyLimits
 from restead.domain.quota import QuotaLimits
 from restead.domain.restore import any_zone
 from restead.drivers.blobs import OneWriter
-from restead.records import Records, RunLimits
+from restead.records import Records, RunLimits, moments
 from restead.repository import Keyring, Repository
 from restead.service import Rules, Service
 from restead.settings import Settings
@@ -60,7 +60,9 @@ def serve(settings: Settings) -> None:
         house.folder.announce(url)
         disagreement = _disagreement(house, repository)
         copies = CopyKeeper(house.records, repository, house.server_definitions)
-        rules, meter, jumps = _rules(settings), Meter(), Jumps()
+        with house.records.read() as tx:
+            jumps = Jumps(moments.moments(tx))
+        rules, meter = _rules(settings), Meter()
         with _engine(Parts(house, repository, copies, rules, meter, jumps, told)) as engine:
             passing = (copies.warnings, jumps.warnings, engine.warnings)
             warnings = _warnings(repository.keyring, disagreement, house.records, passing)

@@ -51,10 +51,10 @@ def _way(name: str, wanted: RecipientSettings, settings: Settings) -> Way:
 
 
 def tell_regularly(
-    engine: Engine, records: Records, there: Mapping[str, Way], settings: Settings, watch: Callable[[Tried], None]
-) -> None:
+    engine: Engine, records: Records, router: Router, there: Mapping[str, Way], settings: Settings,
+    watch: Callable[[Tried], None],
+) -> None:  # fmt: skip
     """Have the engine tell all of them; call before it starts."""
-    router = Router(records, [way.recipient for way in there.values()], timedelta(days=settings.log_keep))
     router.take_up()
     engine.do_regularly(router, _LOOK_EVERY)
     give_up = timedelta(hours=settings.notify_give_up)

@@ -26,13 +26,13 @@ def service_id(tx: Transaction) -> str:
 
 def own_id(tx: Transaction) -> str | None:
     """Return the id of the service that these records are of, None if nobody has asked for it yet."""
-    found = _value(tx, _SERVICE)
+    found = value(tx, _SERVICE)
     return None if found is None else str(found)
 
 
 def become(tx: Transaction, id: str) -> None:
     """Be the service of that id from now on: what it knew was taken over."""
-    _keep(tx, _SERVICE, id)
+    keep_value(tx, _SERVICE, id)
 
 
 def newest_digest(tx: Transaction, repository_id: bytes) -> tuple[int, bytes]:
@@ -41,7 +41,7 @@ def newest_digest(tx: Transaction, repository_id: bytes) -> tuple[int, bytes]:
     Raises:
         Damaged: the row is none of ours.
     """
-    found = _value(tx, _log(repository_id))
+    found = value(tx, _log(repository_id))
     if found is None:
         return 0, bytes(32)
     try:
@@ -53,7 +53,7 @@ def newest_digest(tx: Transaction, repository_id: bytes) -> tuple[int, bytes]:
 def keep_digest(tx: Transaction, repository_id: bytes, number: int, digest: bytes) -> None:
     """Remember that entry, unless a newer one is known."""
     if number > newest_digest(tx, repository_id)[0]:
-        _keep(tx, _log(repository_id), {"number": number, "digest": digest.hex()})
+        keep_value(tx, _log(repository_id), {"number": number, "digest": digest.hex()})
 
 
 def forget_digest(tx: Transaction, repository_id: bytes) -> None:
@@ -63,18 +63,18 @@ def forget_digest(tx: Transaction, repository_id: bytes) -> None:
 
 def write(tx: Transaction) -> None:
     """Write something, as small as can be: whoever commits it knows that the records can be written."""
-    _keep(tx, _WRITTEN, tx.now.isoformat())
+    keep_value(tx, _WRITTEN, tx.now.isoformat())
 
 
 def _log(repository_id: bytes) -> str:
     return f"log/{repository_id.hex()}"
 
 
-def _value(tx: Transaction, name: str) -> Any:
+def value(tx: Transaction, name: str) -> Any:
     return tx.connection.scalar(sa.select(remembered.c.value).where(remembered.c.name == name))
 
 
-def _keep(tx: Transaction, name: str, value: object) -> None:
+def keep_value(tx: Transaction, name: str, value: object) -> None:
     changed = tx.connection.execute(remembered.update().where(remembered.c.name == name).values(value=value))
     if not changed.rowcount:
         tx.connection.execute(remembered.insert().values(name=name, value=value))
