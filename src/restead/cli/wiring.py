@@ -177,9 +177,17 @@ def looking_into_folder(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _said(parameters: Mapping[str, object]) -> str:
-    """Return what somebody has typed, without what was left out.  Secrets are never parameters, only their files."""
-    told = {name: value for name, value in parameters.items() if value not in (None, False, "", [])}
-    return " ".join(f"{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for name, v in told.items())
+    """Return what somebody has typed, without what was left out and without secrets."""
+    left_out = lambda value: value is None or value is False or value in ("", [])  # noqa: E731  0 is no such word
+    told = {name: value for name, value in parameters.items() if not left_out(value)}
+    return " ".join(f"{name}={_without_secret(value)}" for name, value in told.items())
+
+
+def _without_secret(value: object) -> str:
+    """Secrets are never parameters, only their files; but the address of a database may hold a password anywhere."""
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    scheme, _, rest = text.partition("://")
+    return f"{scheme}://…" if rest and scheme.lower().startswith("postgres") else text
 
 
 def beginning_folder(command: Callable[..., None]) -> Callable[..., None]:
