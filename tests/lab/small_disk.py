@@ -41,15 +41,10 @@ class SmallDisk:
         with suppress(FileNotFoundError):
             self._ballast.unlink()
 
-    def make_read_only(self) -> None:
-        """As the kernel does when a medium fails.  Only where nobody has a file open for writing."""
-        self._remount("ro")
-
-    def make_writable(self) -> None:
-        self._remount("rw")
-
-    def _remount(self, how: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.path)], check=True)
+    def remount(self, how: str) -> bool:
+        """Make it read-only, `ro`, or writable again, `rw`; False while somebody has a file open for writing."""
+        command = ["mount", "-o", f"remount,{how}", str(self.path)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
