@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from restead.domain.backup import Backup, Checkpoint, ProtectedServer, VolumeBackup
+from restead.domain.backup import Backup, Checkpoint, ProtectedServer, Tag, VolumeBackup
 from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, RunId, ServerId, VolumeBackupId, VolumeId
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.domain.states import BackupState
 from restead.records import Records, Transaction
 from restead.records import backups as backup_rows
 from restead.records import checkpoints as checkpoint_rows
-from restead.records.tables import backups, checkpoints, metadata, volume_backups
+from restead.records.tables import backup_counts, backups, checkpoints, metadata, tags, volume_backups
 
 PROJECTS = 200
 _ONE = BackupId("template")
@@ -26,6 +26,7 @@ _AT = datetime(2023, 1, 1, tzinfo=UTC)
 _SCATTERED = "{hex} || '-0000-4000-8000-' || substr('000000000000' || i, -12)"
 _PROJECT, _SERVER = "'project-' || (i % 200)", "((i / 200) % 25)"
 _STATE = "CASE (i / 200) % 50 WHEN 9 THEN 'error' ELSE 'available' END"
+_STAGE, _TEAM = "'stage-' || ((i / 200) % 3)", f"'team-' || {_SERVER}"
 _OWN: dict[sa.Table, dict[str, str]] = {
     checkpoints: {
         "id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}", "updated_at": "{time}",
@@ -40,18 +41,30 @@ _OWN: dict[sa.Table, dict[str, str]] = {
         "server_name_folded": f"'web-' || {_SERVER} || '.example.org'", "zone": "'zone-' || ((i / 200) % 4)",
         "private_address": f"'10.0.' || (i % 200) || '.' || {_SERVER}", "run_id": "'run-' || i",
         "stored": "(i * 7919) % 1073741824",
+        "tags": f"('[{{\"key\": \"stage\", \"value\": \"' || {_STAGE} || '\"}}, "
+                f"{{\"key\": \"team\", \"value\": \"' || {_TEAM} || '\"}}]'){{as_json}}",
+    },
+    tags: {
+        "subject_id": _SCATTERED, "project_id": _PROJECT,
+        "value": f"CASE one.key WHEN 'stage' THEN {_STAGE} ELSE {_TEAM} END",
     },
     volume_backups: {
         "id": f"'v-' || {_SCATTERED}", "backup_id": _SCATTERED, "state": _STATE, "manifest": "i || '.1'",
         "volume_key": f"'volume-' || {_SERVER} || '-of-' || (i % 200)", "stored": "(i * 7919) % 1073741824",
     },
 }  # fmt: skip
+_OF_ONE = {  # where the rows of the one backup are found
+    checkpoints: ("id", f"c-{_ONE}"), backups: ("id", _ONE), tags: ("subject_id", _ONE),
+    volume_backups: ("backup_id", _ONE),
+}  # fmt: skip
 _SQLITE = {
+    "as_json": "",
     "hex": "printf('%08x', (i * 2654435761) % 4294967296)",
     "time": "strftime('%Y-%m-%d %H:%M:%S', 1672531200 + i * 94608000 / {count}, 'unixepoch') "
     "|| printf('.%06d', i % 1000000)",
 }
 _POSTGRES = {
+    "as_json": "::json",
     "hex": "lpad(to_hex((i * 2654435761) % 4294967296), 8, '0')",
     "time": "to_timestamp(1672531200 + i * 94608000 / {count}) + (i % 1000000) * interval '1 microsecond'",
 }
@@ -89,20 +102,24 @@ def _insert(tx: Transaction, count: int) -> None:
             values = {c.name: own.get(c.name, f'one."{c.name}"') for c in table.columns}
             names = ", ".join(f'"{name}"' for name in values)  # one of them, "full", is a word of SQL
             chosen = ", ".join(values.values())
-            chosen = chosen.replace("{hex}", ours["hex"]).replace("{time}", ours["time"].replace("{count}", str(count)))
-            column = "backup_id" if table is volume_backups else "id"
-            one = f"'c-' || '{_ONE}'" if table is checkpoints else f"'{_ONE}'"
+            for name, value in ours.items():
+                chosen = chosen.replace(f"{{{name}}}", value.replace("{count}", str(count)))
+            column, one = _OF_ONE[table]
             text = (
                 f"INSERT INTO {table.name} ({names}) WITH RECURSIVE n(i) AS "
                 f"(SELECT CAST({first} AS bigint) UNION ALL SELECT i + 1 FROM n WHERE i < {last}) "
-                f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = {one}"
+                f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = '{one}'"
             )
             tx.connection.exec_driver_sql(text if ours is _SQLITE else text.replace("%", "%%"))
     for index in indexes:
         index.create(tx.connection)
-    for table, column in ((volume_backups, "backup_id"), (backups, "id"), (checkpoints, "id")):
-        one = f"c-{_ONE}" if table is checkpoints else _ONE
+    for table, (column, one) in reversed(_OF_ONE.items()):
         tx.connection.execute(table.delete().where(table.c[column] == one))
+    tx.connection.execute(backup_counts.delete())
+    number = sa.select(backups.c.project_id, backups.c.state, sa.func.count()).group_by(
+        backups.c.project_id, backups.c.state
+    )
+    tx.connection.execute(backup_counts.insert().from_select(["project_id", "state", "number"], number))
 
 
 def _add_one(tx: Transaction) -> None:
@@ -118,7 +135,8 @@ def _add_one(tx: Transaction) -> None:
                             (ProtectedServer(server.id, server.name),))  # fmt: skip
     checkpoint_rows.add(tx, checkpoint)
     backup_rows.add(tx, Backup(_ONE, checkpoint.id, ProjectId("p"), "name", "", state, server, _AT, _AT, RunId("run"),
-                               (kept,), protected_at=_AT, finished_at=_AT, progress=100))  # fmt: skip
+                               (kept,), protected_at=_AT, finished_at=_AT, progress=100,
+                               tags=(Tag("stage", ""), Tag("team", ""))))  # fmt: skip
 
 
 def _tidy(records: Records) -> None:

@@ -218,7 +218,7 @@ def test_tags_that_were_there_before_are_found_after_an_upgrade(front: Front) ->
     subject(front, KINDS[0], tags={"stage": "prod"})
     subject(front, KINDS[1], tags={"tier": "web"})
     with front.records.begin() as tx:
-        for newer in ("tags", "audit", "deliveries", "notices", "troubles"):
+        for newer in ("tags", "audit", "deliveries", "notices", "troubles", "backup_counts"):
             tx.connection.exec_driver_sql(f"DROP TABLE {newer}")
         tx.connection.exec_driver_sql("DROP INDEX ix_backups_everywhere")
         tx.connection.exec_driver_sql("CREATE INDEX ix_backups_created_at_id ON backups (created_at, id)")

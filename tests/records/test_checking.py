@@ -45,6 +45,10 @@ def test_whole_records_are_whole(whole: Records) -> None:
          ["table backups: row there cannot be read: 'lost' is not a valid BackupState"]),
         ("UPDATE restores SET request = '{\"a\": 1}'",
          ["table restores: row r cannot be read: a row of the records holds no RestoreRequest"]),
+        ("UPDATE backup_counts SET number = 7 WHERE state = 'deleting'",
+         ["table backup_counts: project p has 7 backups that are deleting, its rows make it 1"]),
+        ("INSERT INTO backup_counts (project_id, state, number) VALUES ('gone', 'error', 2)",
+         ["table backup_counts: project gone has 2 backups that are error, its rows make it 0"]),
         ("DROP INDEX uq_restores_under_way", ["the tables are not as this release makes them: <…>"]),
         ("ALTER TABLE tokens ADD COLUMN more TEXT", ["the tables are not as this release makes them: <…>"]),
     ],
@@ -67,5 +71,7 @@ def test_a_row_that_belongs_to_nothing_is_found(whole: Records) -> None:
         connection.exec_driver_sql("DELETE FROM backups WHERE id = 'there'")
         connection.exec_driver_sql("PRAGMA foreign_keys=ON")
     found = list(checking.findings(whole))
-    assert len(found) == 2  # its two disks
-    assert all("volume_backups" in each and "belongs to a row of backups that is not there" in each for each in found)
+    *disks, counted = found
+    assert len(disks) == 2
+    assert all("volume_backups" in each and "belongs to a row of backups that is not there" in each for each in disks)
+    assert counted == "table backup_counts: project p has 1 backups that are available, its rows make it 0"

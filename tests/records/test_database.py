@@ -20,6 +20,7 @@ from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId, ServerId
 from restead.domain.listing import BackupFilter
 from restead.domain.restore import RestorePlan
+from restead.domain.states import BackupState
 from restead.records import Records, Transaction, backups, restores
 from restead.records.encoding import build, plain
 from restead.records.tables import backups as backup_table
@@ -53,6 +54,7 @@ def test_backups_of_an_older_release_are_sorted_and_counted_as_before(records: R
         add_backup(tx, "begun", server("s2"), protected=False)
         kept = [dict(row) for row in tx.connection.execute(_all_backups).mappings()]
         before = backups.usage(tx, server().project_id)
+        counted = [backups.count(tx, None, BackupFilter(status=state)) for state in BackupState]
         config = Config()
         config.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
         config.attributes["connection"] = tx.connection
@@ -72,6 +74,7 @@ def test_backups_of_an_older_release_are_sorted_and_counted_as_before(records: R
     with records.read() as tx:
         assert backups.usage(tx, server().project_id) == before == (2, 200)
         assert [dict(row) for row in tx.connection.execute(_all_backups).mappings()] == kept
+        assert [backups.count(tx, None, BackupFilter(status=state)) for state in BackupState] == counted
 
 
 def test_records_of_a_newer_release_are_refused(records: Records) -> None:

@@ -35,7 +35,7 @@ def records(cluster: Cluster) -> Iterator[Records]:
     yield records
     records.close()
     cluster.do("DELETE FROM volume_backups; DELETE FROM backups; DELETE FROM checkpoints; "
-               "DELETE FROM runs; DELETE FROM operations", "one")  # fmt: skip
+               "DELETE FROM runs; DELETE FROM operations; DELETE FROM backup_counts", "one")  # fmt: skip
 
 
 def count(records: Records) -> int:

@@ -13,7 +13,7 @@ from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, Vo
 from restead.domain.listing import BackupFilter, Page, Window
 from restead.domain.states import BACKUP, BackupState, Event, after
 from restead.domain.tag import Tag, TagKind, TagSearch
-from restead.records import checkpoints, listing, tags
+from restead.records import checkpoints, counts, listing, tags
 from restead.records.backup_rows import backup_row, backups_of, volume_row
 from restead.records.database import Transaction
 from restead.records.encoding import plain
@@ -36,6 +36,7 @@ def add(tx: Transaction, backup: Backup) -> None:
     for ordinal, volume in enumerate(backup.volumes):
         tx.connection.execute(volume_backups.insert().values(**volume_row(backup.id, ordinal, volume)))
     tags.index(tx, TagKind.BACKUP, backup.project_id, backup.id, backup.tags)
+    counts.moved(tx, backup.project_id, None, backup.state)
     checkpoints.settle(tx, backup.checkpoint_id)
 
 
@@ -82,6 +83,8 @@ def list_backups(tx: Transaction, project_id: ProjectId | None, wanted: BackupFi
 
 
 def count(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) -> int:
+    if replace(wanted, status=None) == BackupFilter():
+        return counts.number(tx, project_id, wanted.status)
     query = sa.select(sa.func.count()).select_from(backups).where(*_where(project_id, wanted))
     if project_id is not None:
         query = query.where(backups.c.project_id == project_id)
@@ -183,6 +186,7 @@ def move(
     for ordinal, volume in enumerate(moved.volumes):
         values = volume_row(moved.id, ordinal, volume)
         tx.connection.execute(volume_backups.update().where(volume_backups.c.id == volume.id).values(**values))
+    counts.moved(tx, moved.project_id, before.state, moved.state)
     if moved.state is BackupState.DELETED:
         tags.index(tx, TagKind.BACKUP, moved.project_id, moved.id, ())
     checkpoints.settle(tx, moved.checkpoint_id)

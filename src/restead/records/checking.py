@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from restead.domain.errors import Damaged, InvalidRequest
 from restead.domain.run import RunKind, RunState
 from restead.domain.states import BackupState, RestoreState, checkpoint_state
-from restead.records import postgres
+from restead.records import counts, postgres
 from restead.records.backup_rows import backups_of
 from restead.records.checkpoints import checkpoint_of
 from restead.records.database import Records, Transaction
@@ -30,7 +30,10 @@ def findings(records: Records) -> Iterator[str]:
         yield from wrong_shape
         if not wrong_shape:
             unreadable = list(islice(_unreadable(tx), _SHOWN))
-            yield from unreadable or _unsettled(tx)
+            yield from unreadable
+            if not unreadable:
+                yield from _unsettled(tx)
+                yield from islice(_miscounted(tx), _SHOWN)
             yield from _broken_promises(tx)
 
 
@@ -101,6 +104,11 @@ def _unsettled(tx: Transaction) -> Iterator[str]:
             last, stands, states = id, state, []
         states += [BackupState(of_backup)] if of_backup else []
     yield from _compare(last, stands, states)
+
+
+def _miscounted(tx: Transaction) -> Iterator[str]:
+    for project, state, kept, there in counts.wrong(tx):
+        yield f"table backup_counts: project {project} has {kept} backups that are {state}, its rows make it {there}"
 
 
 def _compare(id: str, stands: str, states: list[BackupState]) -> Iterator[str]:

@@ -111,6 +111,13 @@ backups = sa.Table(
              sqlite_where=sa.text("state = 'protecting'"), postgresql_where=sa.text("state = 'protecting'")),
 )  # fmt: skip
 
+backup_counts = sa.Table(
+    "backup_counts", metadata,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),
+    _bytes("number"),  # of backups in that state; none of deleted ones
+)  # fmt: skip
+
 volume_backups = sa.Table(
     "volume_backups", metadata,
     _id(), _parent("backup_id", "backups.id"), _number("ordinal"), _text("name"), _text("state"),
