@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import sqlalchemy as sa
@@ -28,12 +29,17 @@ from restead.records import Records, Tokens
 from restead.service import Service
 
 _CHECKPOINTS = "/providers/fc4d5750-22e7-4798-8a46-f48f62c4c1da/checkpoints"
+_BY_TAGS = "/csbs_backup/resource_instances/action"
 _TRIES = 15
 _ALLOWED = 3.0  # times what the same call costs with the fewest backups
 
 
-def calls(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (name, path) of every kind of call; *ids* are backups of the project, oldest first."""
+Search = dict[str, Any]
+"""What is looked for by tags."""
+
+
+def calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
+    """Yield (name, path or tags to find) of every kind of call; *ids* are backups of the project, oldest first."""
     items, middle, one = "/checkpoint_items?limit=50", ids[len(ids) // 2], ids[0]
     yield "show one", f"/checkpoint_items/{one}"
     yield "first page", items
@@ -45,12 +51,12 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield f"sort={key}:{way}", f"{items}&sort={key}:{way}"
         yield f"sort={key}, in the middle", f"{items}&sort={key}:asc&marker={middle}"
     conditions = {
-        "status=error": "status=error", "name, found": "name=nightly-7", "name, nowhere": "name=no-such",
+        "status=error": "status=error", "name, found": "name=nightly-43", "name, nowhere": "name=no-such",
         "resource_name, found": "resource_name=web-3", "resource_name, nowhere": "resource_name=no-such",
         "resource_id": "resource_id=server-3-of-7", "checkpoint_id": f"checkpoint_id=c-{one}",
         "policy_id": "policy_id=plan-3", "az": "az=zone-2", "az, nowhere": "az=no-such", "ip": "ip=10.0.7.3",
         "ip, nowhere": "ip=192.0.2.1", "a day": "start_time=2026-01-01T00:00:00Z&end_time=2026-01-02T00:00:00Z",
-        "status and name": "status=available&name=nightly-7",
+        "status and name": "status=available&name=nightly-43",
     }  # fmt: skip
     for name, condition in conditions.items():
         yield f"list: {name}", f"{items}&{condition}"
@@ -61,9 +67,23 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield "checkpoints: plan", f"{_CHECKPOINTS}?limit=50&plan_id=plan-3"
     yield "restores", "/restores?limit=50"
     yield "quotas", "/quotas"
+    yield "tags of the project", "/csbs_backup/tags"
+    stage, team = {"key": "stage", "values": ["stage-1"]}, {"key": "team", "values": ["team-7"]}
+    part = {"key": "team", "values": ["*eam-7"]}
+    searches: dict[str, Search] = {
+        "tag": {"tags": [team]}, "tag, nowhere": {"tags": [{"key": "team", "values": ["no-such"]}]},
+        "two tags": {"tags": [stage, team]}, "any of two": {"tags_any": [stage, team]},
+        "a part of a value": {"tags": [part]}, "a key": {"tags": [{"key": "stage", "values": []}]},
+        "not a tag": {"not_tags": [stage]}, "none of two": {"not_tags_any": [stage, team]},
+        "tag and name": {"tags": [team], "matches": [{"key": "resource_name", "value": "nightly-43"}]},
+        "name": {"matches": [{"key": "resource_name", "value": "nightly-43"}]},
+    }  # fmt: skip
+    for name, wanted in searches.items():
+        yield f"find by tags: {name}", {"action": "filter", "limit": 50, **wanted}
+        yield f"count by tags: {name}", {"action": "count", **wanted}
 
 
-def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
     """As `calls`, over all projects."""
     items = "/checkpoint_items?limit=50&all_tenants=true"
     yield "all projects: first page", items
@@ -85,26 +105,28 @@ class Asked:
         self._helpers = _of_us(records) if records.on_server else []
         self._tokens = Tokens(records)
         service = Service(records, Nobody(), lambda _: None)  # type: ignore[arg-type]
-        self._client = httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(create_api(service, self._tokens)), base_url="http://backup.test:8799"
-        )
+        self._client = httpx2.AsyncClient(transport=httpx2.ASGITransport(create_api(service, self._tokens)))
 
-    def cost(self, path: str, role: Role, tries: int = _TRIES) -> tuple[float, int]:
+    def cost(self, wanted: str | Search, role: Role, tries: int = _TRIES) -> tuple[float, int]:
         """Return the seconds of the fastest of several answers, and its size."""
         token = self._tokens.create(project(7), role=role).secret
-        return asyncio.run(self._cost(f"/v1/{project(7)}{path}", token, tries))
+        method, path, body = ("GET", wanted, None) if isinstance(wanted, str) else ("POST", _BY_TAGS, wanted)
+        address = f"http://backup.test:8799/v1/{project(7)}{path}"
+        return asyncio.run(
+            self._cost(httpx2.Request(method, address, headers={"X-Auth-Token": token}, json=body), tries)
+        )
 
-    async def _cost(self, path: str, token: str, tries: int) -> tuple[float, int]:
+    async def _cost(self, request: httpx2.Request, tries: int) -> tuple[float, int]:
         best, size = float("inf"), 0
         for _ in range(tries):
             began = self._cpu()
-            answer = await self._client.get(path, headers={"X-Auth-Token": token})
+            answer = await self._client.send(request)
             best = min(best, self._cpu() - began)
             assert answer.status_code == 200, answer.text
             found = answer.json()
-            size = found.get("count", max(len(v) if isinstance(v, list) else 0 for v in found.values()))
+            lists = [len(each) for each in found.values() if isinstance(each, list)]
+            size = max(lists) if lists else found.get("count", found.get("total_count", 0))
         return best, size
-
 
     def _cpu(self) -> float:
         """Seconds that this process and the database's for it have used."""

@@ -115,7 +115,7 @@ def count_tagged(tx: Transaction, project_id: ProjectId, wanted: TagSearch) -> i
 
 
 def _tagged(query: sa.Select[Any], project_id: ProjectId, wanted: TagSearch) -> sa.Select[Any]:
-    found = tags.conditions(TagKind.POLICY, policies.c.id, policies.c.name, wanted)
+    found = tags.conditions(TagKind.POLICY, project_id, policies.c.id, policies.c.name, wanted)
     return query.where(policies.c.project_id == project_id, *found)
 
 

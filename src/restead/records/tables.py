@@ -225,7 +225,7 @@ tags = sa.Table(
     sa.Column("subject_id", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     _text("project_id"), _text("value"),
-    sa.Index(None, "project_id", "kind", "key", "value"),
+    sa.Index(None, "project_id", "kind", "key", "value", "subject_id"),
 )  # fmt: skip
 
 due_times = sa.Table(

@@ -32,12 +32,17 @@ def of_project(tx: Transaction, kind: TagKind, project_id: ProjectId) -> dict[st
     return {key: sorted(found[key]) for key in sorted(found)}
 
 
-def conditions(kind: TagKind, id: _Column, name: _Column, wanted: TagSearch) -> Iterator[_Condition]:
-    """Yield what a row of that id and name must satisfy."""
+def conditions(
+    kind: TagKind, project_id: ProjectId, id: _Column, name: _Column, wanted: TagSearch
+) -> Iterator[_Condition]:
+    """Yield what a row of the project, of that id and name, must satisfy."""
 
     def has(each: TagWanted) -> _Condition:
-        own = sa.exists().where(tags.c.kind == kind, tags.c.subject_id == id, tags.c.key == each.key)
-        return own.where(sa.or_(*map(_matches, each.values))) if each.values else own
+        # All that have it, read from an index at once: to look for each row's own tags costs several times as much.
+        there = sa.select(tags.c.subject_id).where(
+            tags.c.project_id == project_id, tags.c.kind == kind, tags.c.key == each.key
+        )
+        return id.in_(there.where(sa.or_(*map(_matches, each.values))) if each.values else there)
 
     if wanted.tags:
         yield sa.and_(*map(has, wanted.tags))
