@@ -178,9 +178,12 @@ def looking_into_folder(command: Callable[..., None]) -> Callable[..., None]:
 
 def _said(parameters: Mapping[str, object]) -> str:
     """Return what somebody has typed, without what was left out and without secrets."""
-    left_out = lambda value: value is None or value is False or value in ("", [])  # noqa: E731  0 is no such word
-    told = {name: value for name, value in parameters.items() if not left_out(value)}
+    told = {name: value for name, value in parameters.items() if not _is_left_out(value)}
     return " ".join(f"{name}={_without_secret(value)}" for name, value in told.items())
+
+
+def _is_left_out(value: object) -> bool:
+    return value is None or value is False or value in ("", [])  # 0 is a word as any other
 
 
 def _without_secret(value: object) -> str:
