@@ -1,7 +1,12 @@
 """What is believed of Keystone's answers, and for how long."""
 
-from collections.abc import Mapping
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -9,6 +14,7 @@ import pytest
 from restead.domain.caller import DEFAULT_RIGHTS, Action
 from restead.domain.errors import Forbidden, InvalidRequest, ResteadError, Unauthenticated, Unavailable
 from restead.drivers.keystone import KeystoneIdentity
+from restead.drivers.keystone import account as account_module
 from restead.drivers.keystone.account import Account
 from restead.ports import Identity
 
@@ -138,3 +144,57 @@ def test_an_unknown_cloud_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     (tmp_path / "clouds.yaml").write_text('{"clouds": {}}')
     with pytest.raises(InvalidRequest, match="cloud 'nowhere'"):
         Account("nowhere")
+
+
+@contextmanager
+def _silence() -> Iterator[int]:
+    """A port that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.filterwarnings("ignore:Support for InfluxDB")
+def test_a_keystone_that_says_nothing_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Not even before it is asked: our own login comes first, and has no time of its own in keystoneauth."""
+    monkeypatch.setattr(account_module, "_TIMEOUT", 0.2)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    with _silence() as port:
+        auth = {"auth_url": f"http://127.0.0.1:{port}/v3", "username": "u", "password": "p", "project_name": "s",
+                "user_domain_id": "default", "project_domain_id": "default"}  # fmt: skip
+        (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"here": {"auth": auth}}}))
+        with pytest.raises(Unavailable):
+            Account("here").told("gAAAA")
+
+
+class _Slow(Desk):
+    """One that is silent until it may speak."""
+
+    def __init__(self) -> None:
+        super().__init__(ANSWER)
+        self.reached, self.may_speak = Semaphore(0), Event()
+
+    def told(self, token: str) -> Mapping[str, Any]:
+        self.reached.release()
+        self.may_speak.wait()
+        return super().told(token)
+
+
+def test_who_asks_a_silent_keystone_leaves_room_for_others() -> None:
+    """Each question keeps one of the service's threads; from so many on, the next are told at once to come again."""
+    desk = _Slow()
+    identity = desk.identity()
+    with ThreadPoolExecutor(18) as crowd:
+        try:
+            first = [crowd.submit(identity.caller, f"t{at}") for at in range(17)]
+            for _ in first:
+                desk.reached.acquire()
+            desk.passed = timedelta(seconds=2.5)  # up to here it might be busy, no more
+            with pytest.raises(Unavailable, match="does not answer"):
+                identity.caller("t17")
+        finally:
+            desk.may_speak.set()
+        assert {each.result().user for each in first} == {"u1"}
+    assert identity.caller("t17").user == "u1"
+    assert identity.caller("t3").user == "u1", "what was told is believed"

@@ -30,6 +30,8 @@ class Account:
         try:
             region = OpenStackConfig().get_one(cloud=cloud)
             self._session: Any = region.get_session()
+            # For our own login and for finding the address, too, which else would wait for ever.
+            self._session.timeout = self._session.timeout or _TIMEOUT
         except (ConfigException, exceptions.ClientException) as error:
             raise InvalidRequest(f"cloud {cloud!r} of the setting keystone cannot be used: {error}") from error
         self._exceptions: Any = exceptions

@@ -19,6 +19,9 @@ from restead.drivers.keystone.account import Account
 
 _MOST_KEPT = 10_000  # answers, a few hundred bytes each
 _LONGEST = 4096  # characters of a token that Keystone is asked about; its own are below 300
+# Each question keeps a thread of the service waiting, and it has 40 for all requests: while Keystone does not answer,
+# most of them have to be left to callers whose tokens are our own.
+_MOST_ASKED, _PATIENCE = 16, 2.0  # questions at once, seconds that the oldest of them may wait while more are asked
 
 
 class Told(Protocol):
@@ -53,6 +56,7 @@ class KeystoneIdentity:
         self._seconds = seconds
         self._now = now
         self._kept: OrderedDict[bytes, tuple[float, datetime, Caller]] = OrderedDict()
+        self._asked: dict[object, float] = {}  # what Keystone has not answered yet, and since when
         self._lock = threading.Lock()
 
     def caller(self, token: str) -> Caller:
@@ -69,11 +73,23 @@ class KeystoneIdentity:
         if kept is not None:
             return kept
         asked_at = self._seconds()
-        expires_at, caller = self._understood(self._account.told(token))
+        expires_at, caller = self._understood(self._ask(token, asked_at))
         if self._now() >= expires_at:
             raise Unauthenticated("the token is unknown, expired or revoked")
         self._keep(key, asked_at + self._believed, expires_at, caller)
         return caller
+
+    def _ask(self, token: str, now: float) -> Mapping[str, Any]:
+        question = object()
+        with self._lock:
+            if len(self._asked) >= _MOST_ASKED and now - min(self._asked.values()) > _PATIENCE:
+                raise Unavailable("Keystone does not answer now", detail=f"{len(self._asked)} questions wait for it")
+            self._asked[question] = now
+        try:
+            return self._account.told(token)
+        finally:
+            with self._lock:
+                del self._asked[question]
 
     def _known(self, key: bytes) -> Caller | None:
         with self._lock:
