@@ -36,6 +36,15 @@ def test_a_chain_goes_on_behind_the_newest_and_is_told_from_any_link_on() -> Non
     assert [part["type"].split("-")[-1] for part in chain.beginning()] == ["add", "disable"]
 
 
+def test_bitmaps_that_the_images_had_as_a_domains_are_left_alone() -> None:
+    """libvirt's checkpoints of ours are called a little like these, and stay in an image that is moved here."""
+    domains = {"name": "restead-fa3d456789abcdef", "recording": True}
+    chain = chain_of(node(domains))
+    assert (chain.names, chain.useless, chain.new[:17]) == ((), (), "restead-00000001-")
+    chain = chain_of(node(domains, {"name": A, "recording": True}))
+    assert (chain.names, chain.useless, chain.new[:17]) == ((A,), (), "restead-00000002-")
+
+
 def test_two_moments_never_get_bitmaps_of_one_name() -> None:
     assert chain_of(node()).new != chain_of(node()).new
 
@@ -85,6 +94,7 @@ def test_an_images_own_tables_tell_its_bitmaps(tmp_path: Path) -> None:
     qemu_img("bitmap", "--add", str(image), "an-operators")
     qemu_img("bitmap", "--add", "--disable", str(image), A)
     qemu_img("bitmap", "--add", str(image), B)
+    qemu_img("bitmap", "--add", str(image), "restead-fa3d456789abcdef")  # of a libvirt checkpoint
     assert found() == (A, B)
     with image.open("r+b") as file:
         file.seek(88)

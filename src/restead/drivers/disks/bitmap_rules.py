@@ -9,11 +9,13 @@ stored in it when QEMU ends, goes on in the next one, and is called inconsistent
 A name is given once: what has it was never a bitmap of another disk or another moment.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 # All that live backups put into QEMU or an image is called so: whoever comes later finds what was left.
 PREFIX = "restead-"
+_NAME = re.compile(rf"{PREFIX}(\d{{8}})-.+")  # the bitmaps of libvirt's checkpoints have no number
 _MOST = 8  # bitmaps of a disk: moments that became no backup leave theirs, and each takes memory
 _GENERATION = "bitmap"
 
@@ -27,9 +29,15 @@ class Found:
     inconsistent: bool
 
 
+def number_in(name: str) -> int:
+    """Return which one of its disk's the bitmap of that name is; 0 if it is none of these bitmaps."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
 def believed(found: Sequence[Found]) -> tuple[str, ...]:
     """Return the names of our bitmaps of a disk, oldest first; none if there may be a gap in what they tell."""
-    ours = sorted((one for one in found if one.name.startswith(PREFIX)), key=lambda one: one.name)
+    ours = sorted((one for one in found if number_in(one.name)), key=lambda one: one.name)
     # The newest alone records: else somebody has changed that.
     as_left = [one.recording for one in ours] == [False] * (len(ours) - 1) + [True] * bool(ours)
     sound = as_left and not any(one.inconsistent for one in ours)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restead.drivers.disks.bitmap_rules import PREFIX, Found, believed, generation_of, since
+from restead.drivers.disks.bitmap_rules import PREFIX, Found, believed, generation_of, number_in, since
 from restead.drivers.images.qmp import Command, Monitor
 
 
@@ -54,9 +54,9 @@ def chain_of(node: Mapping[str, Any]) -> Chain:
         Found(str(one.get("name", "")), bool(one["recording"]), bool(one.get("inconsistent")))
         for one in node.get("dirty-bitmaps", [])
     ]
-    names = sorted(one.name for one in found if one.name.startswith(PREFIX))
+    names = sorted(one.name for one in found if number_in(one.name))
     kept = believed(found)
-    number = int(names[-1].split("-")[1]) + 1 if names else 1
+    number = number_in(names[-1]) + 1 if names else 1
     return Chain(
         node=node["node-name"], size=int(node["image"]["virtual-size"]), names=kept,
         useless=tuple(names[: len(names) - len(kept)]), new=f"{PREFIX}{number:08d}-{secrets.token_hex(8)}",
