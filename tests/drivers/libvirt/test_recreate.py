@@ -64,6 +64,18 @@ def test_a_lost_domain_is_what_it_was_with_empty_disks(cloud: LibvirtCloud) -> N
     assert cloud.driver.server(PROJECT, server.id).volumes == server.volumes
 
 
+def test_a_link_that_leads_nowhere_stays(cloud: LibvirtCloud) -> None:
+    """To storage that is not mounted, perhaps: it is not this command's."""
+    server = made(cloud)
+    lose(cloud, server)
+    link = Path(server.volumes[0].location)
+    link.symlink_to(cloud.folder / "not-mounted/a.raw")
+    with pytest.raises(InvalidRequest, match=r"a link to .*/not-mounted/a\.raw, which is not there"):
+        recreated(cloud, server)
+    assert link.is_symlink()
+    assert not Path(server.volumes[1].location).exists()
+
+
 def test_uefi_variables_come_back(cloud: LibvirtCloud) -> None:
     nvram = cloud.folder / "vars.fd"
     nvram.write_bytes(bytes(range(256)) * 256)

@@ -43,8 +43,7 @@ def recreate(
     said: list[str] = []
     with ExitStack() as undoing:
         for disk in missing:
-            undoing.callback(Path(disk.path).unlink, missing_ok=True)
-            _make_disk(disk, sizes[disk.id], options.qemu_img)
+            _make_disk(disk, sizes[disk.id], options.qemu_img, undoing)
             said.append(f"disk {disk.target} was missing: {disk.path} is empty, restore the backup into it")
         for disk in _without_image(machine, sizes):
             made = make_image(disk.definition, sizes[disk.id], guard)
@@ -75,6 +74,9 @@ def _require_lost(connection: Any, machine: Machine) -> None:
 
 def _require_makeable(disk: MachineDisk, sizes: Mapping[VolumeId, int]) -> None:
     path = Path(disk.path)
+    if path.is_symlink():
+        raise InvalidRequest(f"disk {disk.target} is {path}, a link to {os.readlink(path)}, which is not there: put it "
+                             "there, or remove the link, first")
     if path.is_relative_to("/dev"):
         raise InvalidRequest(f"disk {disk.target} is {path}, which is not there: make that device first")
     if not path.parent.is_dir():
@@ -89,9 +91,10 @@ def _without_image(machine: Machine, sizes: Mapping[VolumeId, int]) -> list[Mach
     return [disk for disk in there if lacks_image(disk.definition)]
 
 
-def _make_disk(disk: MachineDisk, size: int, qemu_img: str) -> None:
+def _make_disk(disk: MachineDisk, size: int, qemu_img: str, undoing: ExitStack) -> None:
     try:
         fd = os.open(disk.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        undoing.callback(Path(disk.path).unlink, missing_ok=True)  # not before: what came there meanwhile is not ours
         with os.fdopen(fd, "wb") as file:
             if disk.format == "raw":
                 file.truncate(size)
