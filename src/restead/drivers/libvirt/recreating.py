@@ -75,7 +75,7 @@ def _require_lost(connection: Any, machine: Machine) -> None:
 def _require_makeable(disk: MachineDisk, sizes: Mapping[VolumeId, int]) -> None:
     path = Path(disk.path)
     if path.is_symlink():
-        raise InvalidRequest(f"disk {disk.target} is {path}, a link to {os.readlink(path)}, which is not there: put it "
+        raise InvalidRequest(f"disk {disk.target} is {path}, a link to {path.readlink()}, which is not there: put it "
                              "there, or remove the link, first")
     if path.is_relative_to("/dev"):
         raise InvalidRequest(f"disk {disk.target} is {path}, which is not there: make that device first")
