@@ -65,6 +65,9 @@ def test_a_larger_disk_keeps_its_size_and_is_cleared_behind_the_end(house: House
     restore = house.restore(backup, other)
     assert restore.state is RestoreState.SUCCESS
     assert house.disks(other) == [wanted + bytes(10000)]
+    stats = restore.stats
+    assert stats.total == 20000 == stats.kept + stats.written + stats.zeroed
+    assert stats.verified == 10000
 
 
 def test_a_disk_that_shows_only_zeroes_is_restored_too(house: House) -> None:

@@ -139,7 +139,7 @@ class PlanReport:
 class RestoreStats:
     """What a restore has done so far, in bytes over all disks."""
 
-    total: int = 0
+    total: int = 0  # of the target disks: in the end kept, written and zeroed together
     kept: int = 0  # already right
     written: int = 0
     zeroed: int = 0

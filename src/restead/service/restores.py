@@ -222,5 +222,5 @@ def _restore(tx: Transaction, project_id: ProjectId, request: RestoreRequest, pl
         created_at=tx.now,
         updated_at=tx.now,
         volumes=volumes,
-        stats=RestoreStats(total=sum(volume.size for volume in volumes)),
+        stats=RestoreStats(total=sum(volume.target_size for volume in volumes)),
     )

@@ -238,7 +238,8 @@ class Life:
         total = sum(disk.target.size for disk in self._disks)
         stats = self._progress.reading().stats
         lost = sum(length for disk in self._disks for _, length in disk.lost)
-        stats = replace(stats, kept=max(0, total - stats.written - stats.zeroed), verified=stats.total - lost)
+        proven = sum(volume.size for volume in self._restore.volumes) - lost
+        stats = replace(stats, kept=max(0, total - stats.written - stats.zeroed), verified=proven)
 
         def note(tx: Transaction) -> None:
             if restores.wishes(tx, self._restore.id)[0]:
