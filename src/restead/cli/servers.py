@@ -89,6 +89,7 @@ def show(house: House, server: _ServerName, project: _OfProject = None, json: Js
         return
     facts(
         [("id", found.id), ("name", found.name), ("project", found.project_id), ("status", found.status.value),
+         ("trouble", found.trouble),
          ("zone", found.zone), ("architecture", found.architecture), ("address", found.private_address),
          ("public address", found.public_address), ("memory", f"{found.memory} MiB" if found.memory else ""),
          ("processors", found.cpus or ""), ("tags", " ".join(f"{key}={value}" for key, value in found.tags))]

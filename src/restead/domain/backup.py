@@ -207,7 +207,7 @@ def _check_state(server: Server, busy: str | None) -> None:
         raise InvalidRequest(f"server {server.id} is being destroyed", code=Code.SERVER_BEING_DESTROYED)
     if server.status not in (ServerStatus.RUNNING, ServerStatus.STOPPED):
         raise InvalidRequest(
-            f"server {server.id} is {server.status.value}, not running or stopped",
+            f"server {server.id} {server.unfit}",
             code=Code.SERVER_STATE_FORBIDS_BACKUP,
         )
     if busy:
@@ -236,7 +236,7 @@ def _volumes_to_back_up(request: BackupRequest, server: Server) -> tuple[Volume,
     left = tuple(v for v in server.volumes if not any(same_id(v.id, excluded) for excluded in request.excluded))
     if not left:
         raise InvalidRequest(
-            f"exclude_volumes leaves out all {len(server.volumes)} disks of server {server.id}; one must remain",
+            f"exclude_volumes leaves out every disk of server {server.id}; one must remain",
             code=Code.NO_DISK_TO_BACK_UP,
         )
     return left

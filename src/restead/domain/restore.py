@@ -276,7 +276,7 @@ def _check_server(backup: Backup, server: Server, busy: str | None) -> None:
         )
     if server.status not in (ServerStatus.RUNNING, ServerStatus.STOPPED):
         raise InvalidRequest(
-            f"server {server.id} is {server.status.value}, not running or stopped",
+            f"server {server.id} {server.unfit}",
             code=Code.SERVER_STATE_FORBIDS_RESTORE,
         )
     if busy:

@@ -57,7 +57,13 @@ class Server:
     can_back_up_running: bool = False  # its driver can read a consistent moment while it runs
     can_stop: bool = False  # the service can stop it
     can_start: bool = False  # the service can start it
+    trouble: str = ""  # why its state is ERROR, for people; "" if that is not known
     description: dict[str, object] = field(default_factory=dict, hash=False)  # the driver's own, to make it again
+
+    @property
+    def unfit(self) -> str:
+        """Why nothing can be done with it in its state; the text continues "server … "."""
+        return f"is {self.status.value}, not running or stopped{f': {self.trouble}' if self.trouble else ''}"
 
     @property
     def elsewhere(self) -> str:

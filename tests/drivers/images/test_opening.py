@@ -211,8 +211,10 @@ def test_a_lost_disk_is_an_error_of_the_server_and_does_not_open(
     images: ImagesCloud, server: Server, disk: Path
 ) -> None:
     disk.unlink()
-    assert images.servers.server(PROJECT, server.id).status is ServerStatus.ERROR
-    assert [one.status for one in images.servers.servers(PROJECT)] == [ServerStatus.ERROR]
+    found = images.servers.server(PROJECT, server.id)
+    assert found.status is ServerStatus.ERROR
+    assert found.trouble == f"disk {server.volumes[0].name}: {disk}: No such file or directory"
+    assert images.servers.servers(PROJECT) == [found]
     for opening in (target_of, source_of):
         with pytest.raises(Unavailable, match=f"disk {server.volumes[0].id} cannot be opened: No such file"):
             with opening(images, server):
@@ -267,7 +269,8 @@ def test_a_disk_that_was_cut_to_nothing_is_no_empty_disk(images: ImagesCloud) ->
     """A backup of no bytes would call itself good."""
     server = images.make([MIB])
     os.truncate(images.path_of(server), 0)
-    assert images.driver.server(PROJECT, server.id).status is ServerStatus.ERROR
+    found = images.driver.server(PROJECT, server.id)
+    assert (found.status, found.trouble.endswith(".raw holds nothing")) == (ServerStatus.ERROR, True), found.trouble
     for opening in (target_of, source_of):
         with pytest.raises(Unavailable, match="holds 0 bytes"), opening(images, server):
             pass

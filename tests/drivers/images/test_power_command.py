@@ -56,8 +56,11 @@ def test_one_broken_command_does_not_hide_the_other_servers(commanded: ImagesClo
     disks = commanded.driver.definition(server.id).disks
     commanded.driver.add(ServerDefinition("broken", PROJECT, (type(disks[0])(disk),), ServerId("broken"), Power.COMMAND,
                                           commanded.command))
-    found = {one.name: one.status for one in commanded.servers.servers(PROJECT)}
-    assert found == {"broken": ServerStatus.ERROR, "web-1": ServerStatus.STOPPED}
+    found = {one.name: one for one in commanded.servers.servers(PROJECT)}
+    states = {"broken": ServerStatus.ERROR, "web-1": ServerStatus.STOPPED}
+    assert {name: one.status for name, one in found.items()} == states
+    assert "ended with status 1" in found["broken"].trouble
+    assert found["web-1"].trouble == ""
 
 
 def test_a_status_that_is_none_is_not_guessed_at(commanded: ImagesCloud, server: Server) -> None:

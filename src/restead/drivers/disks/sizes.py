@@ -12,12 +12,18 @@ from restead.drivers.disks.qcow2_opening import require_whole, size_of_image
 from restead.ports import BlockSource
 
 
-def size_now(disk: DiskDefinition) -> int | None:
-    """Return its bytes; None: it is not there, holds nothing (a device that lost its medium), or cannot be read."""
+def size_now(disk: DiskDefinition) -> tuple[int, str]:
+    """Return its bytes, and "".
+
+    Or 0, and why: it is not there, holds nothing (a device that lost its medium), or cannot be read.
+    """
     try:
-        return (size_of_image(disk) if disk.format == "qcow2" else measure(backing_of(disk.path))) or None
-    except (OSError, ValueError):
-        return None
+        size = size_of_image(disk) if disk.format == "qcow2" else measure(backing_of(disk.path))
+    except OSError as error:
+        return 0, f"{disk.path}: {error.strerror or error}"
+    except ValueError as error:
+        return 0, f"{disk.path} {error}"
+    return size, "" if size else f"{disk.path} holds nothing"
 
 
 @contextmanager

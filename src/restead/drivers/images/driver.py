@@ -4,7 +4,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -143,10 +143,10 @@ class ImagesDriver:
                 continue
             try:
                 running = self._switch(definition).is_running(definition)
-                status = ServerStatus.RUNNING if running else ServerStatus.STOPPED
-            except Unavailable:
-                status = ServerStatus.ERROR
-            found.append(self._described(definition, status))
+                server = self._described(definition, ServerStatus.RUNNING if running else ServerStatus.STOPPED)
+            except Unavailable as error:
+                server = replace(self._described(definition, ServerStatus.ERROR), trouble=error.message)
+            found.append(server)
         return found
 
     def stop(self, project_id: ProjectId, server_id: ServerId, *, grace: timedelta) -> None:
@@ -286,20 +286,20 @@ class ImagesDriver:
             raise Unavailable(f"server {definition.id} is running; its disks open when it is stopped")
 
     def _described(self, definition: ServerDefinition, status: ServerStatus) -> Server:
-        volumes, missing = [], False
+        volumes, troubles = [], []
         for disk in definition.boot_first:
-            size = size_now(disk)
-            missing = missing or size is None  # the server is in state ERROR until that is put right
-            volumes.append(Volume(disk.id, disk.name, size or 0, disk.boot, disk.shared, str(disk.path)))
+            size, why = size_now(disk)
+            troubles += [f"disk {disk.name}: {why}"] if why else []  # the server is in state ERROR until that is right
+            volumes.append(Volume(disk.id, disk.name, size, disk.boot, disk.shared, str(disk.path)))
         can_switch = definition.power is not Power.NONE
         return Server(
             id=definition.id, project_id=definition.project, name=definition.name,
-            status=ServerStatus.ERROR if missing else status, volumes=tuple(volumes), architecture=definition.arch,
+            status=ServerStatus.ERROR if troubles else status, volumes=tuple(volumes), architecture=definition.arch,
             zone=definition.zone, memory=definition.memory, cpus=definition.cpus,
             private_address=_address(definition, private=True), public_address=_address(definition, private=False),
             can_stop=can_switch, can_start=can_switch, host=os.uname().nodename, tags=definition.tags,
             can_back_up_running=definition.power is Power.QEMU and not any(disk.shared for disk in definition.disks),
-            description={"driver": "images", "definition": to_json(definition)},
+            trouble="; ".join(troubles), description={"driver": "images", "definition": to_json(definition)},
         )  # fmt: skip
 
 

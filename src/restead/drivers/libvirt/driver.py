@@ -253,22 +253,23 @@ class LibvirtDriver:
     def _described(self, domain: Any, machine: Machine) -> Server:
         status, persistent = status_of(domain), bool(domain.isPersistent())
         sizes = [self._size(domain, disk) for disk in machine.disks]
-        if None in sizes and status is not ServerStatus.BUSY:
+        trouble = "; ".join(f"disk {d.target}: {why}" for d, (_, why) in zip(machine.disks, sizes, strict=True) if why)
+        if trouble and status is not ServerStatus.BUSY:
             status = ServerStatus.ERROR
         return Server(
             id=ServerId(machine.uuid), project_id=self._project(machine), name=machine.name, status=status,
             volumes=tuple(
-                Volume(disk.id, disk.target, size or 0, disk.boot, disk.shared, disk.path)
-                for disk, size in zip(machine.disks, sizes, strict=True)
+                Volume(disk.id, disk.target, size, disk.boot, disk.shared, disk.path)
+                for disk, (size, _) in zip(machine.disks, sizes, strict=True)
             ),
             architecture=machine.architecture, memory=machine.memory, cpus=machine.cpus,
             can_stop=persistent, can_start=True, can_back_up_running=not self._options.host,
             host=domain.connect().getHostname(), disks_at=self._options.host, tags=machine.tags,
-            description={"driver": DRIVER},
+            trouble=trouble if status is ServerStatus.ERROR else "", description={"driver": DRIVER},
         )  # fmt: skip
 
-    def _size(self, domain: Any, disk: MachineDisk) -> int | None:
-        """Return the bytes of a disk, None if it is not there or cannot be looked at."""
+    def _size(self, domain: Any, disk: MachineDisk) -> tuple[int, str]:
+        """Return the bytes of a disk, and ""; or 0, and why it cannot be looked at."""
         if disk.strange or self._options.host:
             return _told_size(domain, disk)
         return size_now(disk.definition)
@@ -279,12 +280,12 @@ def _served_size(domain: Any, disk: MachineDisk) -> int:
         return int(domain.blockInfo(disk.target)[0])
 
 
-def _told_size(domain: Any, disk: MachineDisk) -> int | None:
+def _told_size(domain: Any, disk: MachineDisk) -> tuple[int, str]:
     libvirt = library()
     try:
-        return int(domain.blockInfo(disk.target)[0])
-    except libvirt.libvirtError:
-        return None
+        return int(domain.blockInfo(disk.target)[0]), ""
+    except libvirt.libvirtError as error:
+        return 0, f"{disk.path or disk.target}: {error.get_error_message()}"
 
 
 def _not_found(server_id: ServerId) -> NotFound:
