@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.app.running import Place, Running, service
+from tests.app.running import PROVIDER, Place, Running, service
 from tests.app.weather import Scene, wait_until
 from tests.lab.far_away import Answer, Asked, Cut, FarAway, Wait
 from tests.lab.memory_s3 import MemoryS3
@@ -42,10 +42,12 @@ class Weather:
         return self.store(asked) if fault is None else fault
 
     @contextmanager
-    def bad(self, fault: Answer | Cut | Wait, *, after: int = 0) -> Iterator[None]:
-        """All requests but the next *after* meet it."""
+    def bad(
+        self, fault: Answer | Cut | Wait, *, after: int = 0, only: Callable[[Asked], bool] = lambda asked: True
+    ) -> Iterator[None]:
+        """All requests but the next *after* meet it, of those that *only* tells."""
         first = self.seen + after
-        self._fault = lambda asked: fault if self.seen > first else None
+        self._fault = lambda asked: fault if self.seen > first and only(asked) else None
         try:
             yield
         finally:
@@ -123,6 +125,62 @@ def test_commands_say_which_object_of_which_store(shore: Shore, running: Running
             assert f"in {_ADDRESS}: 500 Internal Server Error" in done.stderr
             assert "Traceback" not in done.stderr
         shore.place.restead(*words)
+
+
+@pytest.mark.parametrize(
+    "name", ["500", "silent", *(pytest.param(each, marks=pytest.mark.long) for each in _FAULTS
+                                if each not in ("500", "silent"))]
+)  # fmt: skip
+def test_what_is_done_regularly_is_done_again_when_the_store_is_back(tmp_path: Path, name: str) -> None:
+    """Verifying and collecting: no damage is told, nothing goes that is needed, and that they fail is said."""
+    with ExitStack() as ending:
+        shore = Shore(tmp_path, ending)
+        scene, packs = shore.scene, lambda: {each for each in shore.weather.store.objects if "/packs/" in each}
+        with service(shore.place) as running:
+            first = running.wait_for_backup(running.begin_backup(scene.server))
+            needless = packs()
+            for disk in scene.disks:
+                disk.write_bytes(disk.read_bytes()[::-1])
+            wanted = scene.contents()
+            second = running.wait_for_backup(running.begin_backup(scene.server))["id"]
+            assert running.http.delete(f"/providers/{PROVIDER}/checkpoints/{first['checkpoint_id']}").is_success
+            wait_until(lambda: _is_gone(running, first["id"]), "the backup is not deleted")
+        before, since = packs(), scene.mark()
+        with shore.weather.bad(_FAULTS[name][0], only=lambda asked: "packs" in asked.path):
+            running = ending.enter_context(service(shore.place))
+            for chore in _CHORES:
+                wait_until(lambda chore=chore: chore in _left(scene, since), f"{chore} does not fail")  # type: ignore[misc]
+            status = running.get("/status")["status"]
+            said = [each for each in status["warnings"] if "is tried again by itself" in each]
+            assert len(said) == 2
+            assert all(_ADDRESS in each for each in said)
+            assert status["verification"] is None
+            assert packs() == before
+        wait_until(lambda: _done(scene, since) == _left(scene, since), "a chore is not done again")
+        status = running.get("/status")["status"]
+        assert not any("is tried again by itself" in each for each in status["warnings"])
+        assert status["verification"]["state"] == "sound"
+        assert packs() == before - needless
+        scene.change()
+        assert running.wait_for_restore(running.begin_restore(second))["status"] == "success"
+        assert scene.contents() == wanted
+        scene.assert_quiet_log()
+        assert len(scene.logged("a chore is left for later", since)) < 20
+
+
+_CHORES = {"verifying the repository", "collecting what no backup needs"}
+
+
+def _left(scene: Scene, since: int) -> set[str]:
+    return {line["chore"] for line in scene.logged("a chore is left for later", since)} & _CHORES
+
+
+def _done(scene: Scene, since: int) -> set[str]:
+    return {line["chore"] for line in scene.logged("a chore is done again", since)} & _CHORES
+
+
+def _is_gone(running: Running, backup: str) -> bool:
+    return running.http.get(f"/checkpoint_items/{backup}").status_code == 404
 
 
 @pytest.mark.long
