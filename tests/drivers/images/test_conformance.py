@@ -89,6 +89,7 @@ class TestQcow2OnDevices(VolumesSuite, RereadSuite):
         cloud.close()
 
 
+@pytest.mark.long
 @needs_loops
 @needs_qemu_nbd
 class TestQcow2OnDevicesByQemu(LiveSuite):

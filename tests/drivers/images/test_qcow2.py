@@ -159,6 +159,25 @@ def test_a_server_with_such_an_image_does_not_start(tmp_path: Path, runtime: Pat
         machines.close()
 
 
+def test_an_image_that_was_cut_is_not_read(cloud: ImagesCloud) -> None:
+    """As a copy that broke off is: QEMU reads zeroes behind the end, and a backup would call them the disk."""
+    server, data = cloud.make([SIZE]), random.Random(7).randbytes(SIZE)
+    with target_of(cloud, server) as target:
+        target.write_at(0, data)
+        target.flush()
+    path = cloud.path_of(server)
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) // 2)
+    for opening in (source_of, target_of):
+        with pytest.raises(Unavailable, match=f"has data at byte [0-9]+ and was cut at {len(whole) // 2}") as cut:
+            with opening(cloud, server):
+                pass
+        assert server.volumes[0].id in cut.value.message
+    path.write_bytes(whole)
+    with source_of(cloud, server) as source:
+        assert read(source) == data
+
+
 def test_the_size_is_what_a_machine_sees(cloud: ImagesCloud) -> None:
     path = image(cloud.folder / "large.qcow2", size=1 << 40)
     added = cloud.driver.add(definition(DiskDefinition(path, format="qcow2")))

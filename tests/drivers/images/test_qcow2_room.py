@@ -1,4 +1,4 @@
-"""qcow2 images on block devices: what room they have there, by their own tables, as QEMU finds it."""
+"""The place of qcow2 images, by their own tables: what room they have on a device, and what of them was cut off."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from tests.lab.loops import LoopDevices
 
 from restead.domain.errors import InvalidRequest
 from restead.domain.ids import VolumeId
-from restead.drivers.disks.qcow2_room import DeviceRoom
+from restead.drivers.disks.qcow2_room import DeviceRoom, data_behind
 
 pytestmark = needs_qemu_nbd
 ID = VolumeId("d")
@@ -53,9 +53,13 @@ class Image:
             low, high = (middle + 1, high) if self.refuses(middle * step, *stretches) else (low, middle)
         return low * step
 
-    def reach(self, room: int) -> int:
-        with self.path.open("rb") as file:
-            return DeviceRoom(file.fileno(), room).reach()
+    def lost(self, size: int) -> int:
+        """Return where data is lost if the image is cut to that size."""
+        copy = self.path.with_name("copy")
+        copy.write_bytes(self.path.read_bytes())
+        os.truncate(copy, size)
+        with copy.open("rb") as file:
+            return data_behind(file.fileno(), size)
 
 
 @pytest.fixture
@@ -109,24 +113,40 @@ def test_stretches_that_meet_in_a_cluster_count_it_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", KINDS)
-def test_data_behind_the_end_of_a_device_is_found(tmp_path: Path, options: str) -> None:
+def test_data_behind_the_end_is_found(tmp_path: Path, options: str) -> None:
+    """Wherever an image was cut; whole it is whole, also if its end is a hole."""
     image = Image(tmp_path / "a.qcow2", options)
     image.io(f"write -P 1 0 {4 * MIB}", "flush")
     whole = image.path.stat().st_size
-    assert image.reach(whole) == image.reach(SIZE) == 0
-    assert image.reach(whole - 3 * MIB) >= whole - 2 * MIB
-    image.io(f"discard 0 {4 * MIB}", f"write -z {8 * MIB} {MIB}")
-    assert image.reach(SIZE) == 0
+    assert image.lost(whole) == image.lost(whole + MIB) == 0
+    assert all(cut <= image.lost(cut) < whole for cut in range(4 * MIB, 600, -300_000))
+    image.io(f"discard 0 {4 * MIB}", f"write -z {8 * MIB} {MIB}", f"write -P 1 {9 * MIB} 512")
+    assert image.lost(image.path.stat().st_size) == 0
+
+
+@pytest.mark.parametrize("preallocation", ["metadata", "falloc", "full"])
+def test_an_image_that_was_given_its_place_before_is_whole(tmp_path: Path, preallocation: str) -> None:
+    image = Image(tmp_path / "a.qcow2", f"preallocation={preallocation}")
+    assert image.lost(image.path.stat().st_size) == 0
+    assert image.lost(SIZE // 2) >= SIZE // 2
+
+
+def test_tables_that_are_cut_off_are_found(tmp_path: Path) -> None:
+    """Then what they would say is gone as well: a block of counts stands with the first of what it counts."""
+    image = Image(tmp_path / "a.qcow2", "cluster_size=512")
+    image.io(f"write -P 1 0 {MIB}", "flush")
+    ends = range(1536, image.path.stat().st_size, 512 * 43)
+    assert all(image.lost(end) >= end for end in ends)
 
 
 def test_what_is_compressed_is_found_behind_the_end_and_needs_no_room(tmp_path: Path) -> None:
     raw, path = tmp_path / "raw", tmp_path / "c.qcow2"
-    raw.write_bytes(b"".join(random.Random(1).randbytes(512) * 8 for _ in range(SIZE // 4096)))
+    raw.write_bytes(b"".join(random.Random(at).randbytes(512) * 8 for at in range(SIZE // 4096)))
     image = Image(path)
     qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), str(path))
     whole = path.stat().st_size
-    assert image.reach(whole) == 0
-    assert image.reach(whole // 2) > whole // 2
+    assert image.lost(whole) == 0
+    assert image.lost(whole // 2) > whole // 2
     assert image.refuses(whole, (0, SIZE)) == ""
 
 
@@ -137,4 +157,4 @@ def test_tables_that_cannot_be_are_said(tmp_path: Path, at: int) -> None:
         file.seek(at)
         file.write(b"\x7f\xff\xff\xff")
     with pytest.raises(ValueError, match="tables that cannot be"):
-        image.reach(SIZE)
+        image.lost(SIZE)

@@ -121,7 +121,7 @@ def test_a_device_that_was_cut_under_its_image_is_refused(clouds: Cloud) -> None
     with target_of(cloud, server, 1) as target:
         target.write_at(0, b"x" * 2 * MIB)
         target.flush()
-    words = f"disk {server.volumes[1].id} is a qcow2 image that reaches to byte [0-9]+ of a device of {MIB} bytes"
+    words = f"disk {server.volumes[1].id} is a qcow2 image that has data at byte [0-9]+ and was cut at {MIB}"
     cloud.servers.start(PROJECT, server.id)
     cloud.loops.resize(device_of(server), MIB)
     with pytest.raises(Unavailable, match=words), moment_of(cloud, server):

@@ -15,7 +15,7 @@ from restead.drivers.disks.holding import Held, held_to_read, held_to_write, tra
 from restead.drivers.disks.opening import open_direct
 from restead.drivers.disks.qcow2 import Image, read_image
 from restead.drivers.disks.qcow2_bitmaps import StoredBitmaps, stored_bitmaps
-from restead.drivers.disks.qcow2_room import DeviceRoom
+from restead.drivers.disks.qcow2_room import DeviceRoom, data_behind
 from restead.drivers.disks.rawio import PAGE
 from restead.drivers.disks.served import ServedSource, ServedTarget
 from restead.drivers.disks.strangers import Strangers
@@ -103,14 +103,11 @@ def size_of_image(disk: DiskDefinition) -> int:
 
 
 def require_whole(disk: DiskDefinition) -> None:
-    """Return if an image is all on its device, as far as is written there.  Raises Unavailable."""
+    """Return if an image ends where it should, as far as is written there.  Raises Unavailable."""
     with translated(disk):
-        backing = backing_of(disk.path)
-        if not backing.is_device:
-            return
-        fd = open_backing(backing, os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_backing(backing_of(disk.path), os.O_RDONLY | os.O_NONBLOCK)
         try:
-            _require_on_device(disk, DeviceRoom(fd, size_of(fd)))
+            _require_end(disk, fd)
         finally:
             os.close(fd)
 
@@ -119,8 +116,7 @@ def _image_of(held: Held) -> Image:
     try:
         with translated(held.disk):
             image = read_image(held.fd)
-            if (room := _room_of(held)) is not None:
-                _require_on_device(held.disk, room)
+            _require_end(held.disk, held.fd)
             return image
     except ValueError as error:
         raise Unavailable(f"disk {held.disk.id} {error}") from error
@@ -130,15 +126,16 @@ def _room_of(held: Held) -> DeviceRoom | None:
     return DeviceRoom(held.fd, held.size) if held.backing.is_device else None
 
 
-def _require_on_device(disk: DiskDefinition, room: DeviceRoom) -> None:
+def _require_end(disk: DiskDefinition, fd: int) -> None:
     """Raise Unavailable if QEMU would read zeroes where there was data; OSError."""
+    size = size_of(fd)
     try:
-        reach = room.reach()
+        lost = data_behind(fd, size)
     except ValueError as error:
         raise Unavailable(f"disk {disk.id} {error}") from error
-    if reach:
-        raise Unavailable(f"disk {disk.id} is a qcow2 image that reaches to byte {reach} of a device of {room.size} "
-                          "bytes: what was cut off would be zeroes in the backup")
+    if lost:
+        raise Unavailable(f"disk {disk.id} is a qcow2 image that has data at byte {lost} and was cut at {size}: "
+                          "what is lost would be zeroes in the backup (see what qemu-img check says)")
 
 
 def _can_be_direct(held: Held, flags: int) -> bool:
