@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,8 @@ from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
 from restead.drivers.disks.holding import require_unused
 from restead.drivers.disks.looks import looks_like
-from restead.drivers.disks.opening import open_source, open_target
-from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target, require_image
-from restead.drivers.disks.raw import DiskTarget
-from restead.drivers.disks.served import ServedTarget
+from restead.drivers.disks.opener import OfflineMoment, Opener
+from restead.drivers.disks.qcow2_opening import require_image
 from restead.drivers.disks.sizes import size_now, staying_whole
 from restead.drivers.images.accel import Accel, Accelerator
 from restead.drivers.images.definition import Power, ServerDefinition
@@ -30,7 +28,7 @@ from restead.drivers.images.power import CommandSwitch, NoSwitch, PowerSwitch
 from restead.drivers.images.qemu import QemuSwitch
 from restead.drivers.images.registry import Registry, check_backing, not_found
 from restead.drivers.images.stored import from_json, to_json
-from restead.ports import BlockSource, BlockTarget, Consistency
+from restead.ports import BlockTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,6 @@ class ImagesOptions:
     freeze_limit: timedelta = timedelta(seconds=10)  # that a guest has to freeze its file systems; 0: it is not asked
     filters: bool = True  # False: live backups as with a QEMU that has no filters for them
     answer_limit: timedelta = timedelta(seconds=30)  # in which a QEMU that is backed up answers; it takes milliseconds
-
-
-@dataclass(frozen=True, slots=True)
-class OfflineMoment:
-    """The disks of a server that does not run, all of them locked before *taken_at*."""
-
-    taken_at: datetime
-    sources: Mapping[VolumeId, BlockSource]
-    consistency: Consistency = Consistency.OFFLINE
 
 
 class ImagesDriver:
@@ -71,6 +60,9 @@ class ImagesDriver:
         self._registry = Registry(folder / "servers")
         accelerator = Accelerator(options.accel, options.qemu, runtime / "accel.json")
         self._gateway = Gateway(options.qemu_nbd, runtime)
+        self._opener = Opener(
+            self._guard, self._gateway, direct_read=options.direct_read, direct_write=options.direct_write
+        )
         self._qemu = QemuSwitch(runtime, self._registry, accelerator)
         self._live = LiveMoments(
             self._qemu, self._registry, folder / "scratch",
@@ -182,9 +174,8 @@ class ImagesDriver:
                 yield live
             return
         self._require_stopped(definition)
-        with ExitStack() as opened:
-            sources = {volume_id: opened.enter_context(self._source(disk)) for volume_id, disk in disks.items()}
-            yield OfflineMoment(datetime.now(UTC), sources)
+        with self._opener.moment(disks) as moment:
+            yield moment
 
     def retire(self, project_id: ProjectId, server_id: ServerId, kept: Mapping[VolumeId, str]) -> None:
         """See `RetiresGenerations`; a stopped server's images are left as they are.  Raises NotFound, Unavailable."""
@@ -214,7 +205,7 @@ class ImagesDriver:
         definition = self._definition(project_id, server_id)
         disk = _disk(definition, volume_id)
         self._require_stopped(definition)
-        with self._target(disk) as target:
+        with self._opener.target(disk) as target:
             yield target
 
     # ------------------------------------------------------------------ images that are no server's disks
@@ -231,10 +222,9 @@ class ImagesDriver:
         """
         for disk in disks.values():
             check_backing(disk)
-        with ExitStack() as opened:
-            sources = {id: opened.enter_context(self._source(disk)) for id, disk in disks.items()}
-            now = datetime.now(UTC)
-            yield OfflineMoment(min(now, max(_changed_at(disk, now) for disk in disks.values())), sources)
+        with self._opener.moment(disks) as moment:
+            now = moment.taken_at
+            yield replace(moment, taken_at=min(now, max(_changed_at(disk, now) for disk in disks.values())))
 
     @contextmanager
     def new_images(self, images: Mapping[VolumeId, NewImage]) -> Iterator[Mapping[VolumeId, BlockTarget]]:
@@ -249,7 +239,7 @@ class ImagesDriver:
         """
         with fresh_images(list(images.values())) as made, ExitStack() as opened:
             yield {
-                id: SparseTarget(opened.enter_context(self._target(one.disk)))
+                id: SparseTarget(opened.enter_context(self._opener.target(one.disk)))
                 for id, one in zip(images, made, strict=True)
             }
 
@@ -261,16 +251,6 @@ class ImagesDriver:
             return ""
 
     # ------------------------------------------------------------------ inside
-
-    def _source(self, disk: DiskDefinition) -> AbstractContextManager[BlockSource]:
-        if disk.format == "qcow2":
-            return open_qcow2_source(disk, self._guard, self._gateway, direct=self._options.direct_read)
-        return open_source(disk, self._guard, direct=self._options.direct_read)
-
-    def _target(self, disk: DiskDefinition) -> AbstractContextManager[DiskTarget | ServedTarget]:
-        if disk.format == "qcow2":
-            return open_qcow2_target(disk, self._guard, self._gateway, direct=self._options.direct_write)
-        return open_target(disk, self._guard, direct=self._options.direct_write)
 
     def _definition(self, project_id: ProjectId, server_id: ServerId) -> ServerDefinition:
         definition = self._registry.definition(server_id)

@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from restead.domain.ids import ProjectId, ServerId, VolumeId, canonical_id, same
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.drivers.disks.gateway import Gateway
 from restead.drivers.disks.guard import Guard
-from restead.drivers.disks.opening import open_source, open_target
-from restead.drivers.disks.qcow2_opening import open_qcow2_source, open_qcow2_target
+from restead.drivers.disks.opener import Opener
 from restead.drivers.disks.sizes import size_now, staying_whole
 from restead.drivers.libvirt.connection import Connection, is_error, library, translated
 from restead.drivers.libvirt.kept import DRIVER, describe, read_kept
@@ -23,16 +22,7 @@ from restead.drivers.libvirt.machine import Machine, MachineDisk, read_machine
 from restead.drivers.libvirt.options import LibvirtOptions
 from restead.drivers.libvirt.power import require_stopped, start, status_of, stop
 from restead.drivers.libvirt.recreating import recreate
-from restead.ports import BlockSource, BlockTarget, Consistency, Moment
-
-
-@dataclass(frozen=True, slots=True)
-class OfflineMoment:
-    """The disks of a domain that does not run, all of them locked before *taken_at*."""
-
-    taken_at: datetime
-    sources: Mapping[VolumeId, BlockSource]
-    consistency: Consistency = Consistency.OFFLINE
+from restead.ports import BlockTarget, Moment
 
 
 class LibvirtDriver:
@@ -52,7 +42,10 @@ class LibvirtDriver:
     ) -> None:
         self._options = options
         self._guard = guard or Guard(own=folder)
-        self._gateway = Gateway(options.qemu_nbd, runtime)
+        gateway = Gateway(options.qemu_nbd, runtime)
+        self._opener = Opener(
+            self._guard, gateway, direct_read=options.direct_read, direct_write=options.direct_write
+        )
         self._connection = connection or Connection(options.uri)
         self._live = LiveMoments(
             folder / "scratch", options.scratch or folder / "scratch", options.scratch or runtime, options
@@ -121,24 +114,16 @@ class LibvirtDriver:
             InvalidRequest: a disk is none that is opened.
         """
         domain, machine = self._found(project_id, server_id)
-        disks = [self._disk(machine, volume_id) for volume_id in volume_ids]
+        disks = {volume_id: self._disk(machine, volume_id) for volume_id in volume_ids}
+        files = {volume_id: disk.definition for volume_id, disk in disks.items()}
         if status_of(domain) is ServerStatus.RUNNING:
-            wanted = dict(zip(volume_ids, disks, strict=True))
-            sizes = {disk.target: _served_size(domain, disk) for disk in disks}
-            files = {volume_id: disk.definition for volume_id, disk in wanted.items()}
-            with (
-                self._live.opened(domain, machine, wanted, sizes) as moment,
-                staying_whole(files, moment.sources),
-            ):
-                yield moment
+            sizes = {disk.target: _served_size(domain, disk) for disk in disks.values()}
+            with self._live.opened(domain, machine, disks, sizes) as live, staying_whole(files, live.sources):
+                yield live
             return
         require_stopped(domain)
-        with ExitStack() as opened:
-            sources = {
-                volume_id: opened.enter_context(self._source(disk))
-                for volume_id, disk in zip(volume_ids, disks, strict=True)
-            }
-            yield OfflineMoment(datetime.now(UTC), sources)
+        with self._opener.moment(files) as moment:
+            yield moment
 
     @contextmanager
     def open_target(self, project_id: ProjectId, server_id: ServerId, volume_id: VolumeId) -> Iterator[BlockTarget]:
@@ -146,7 +131,7 @@ class LibvirtDriver:
         disk = self._disk(machine, volume_id)
         require_stopped(domain)
         self._live.forget_checkpoints(domain, machine)  # they do not know what we write
-        with self._target(disk) as target:
+        with self._opener.target(disk.definition) as target:
             yield target
 
     def retire(self, project_id: ProjectId, server_id: ServerId, kept: Mapping[VolumeId, str]) -> None:
@@ -239,16 +224,6 @@ class LibvirtDriver:
                                          "shows and switches its domains, their disks open on that machine alone")
                 return disk
         raise NotFound(f"server {machine.uuid} has no disk {volume_id}", code=Code.VOLUME_NOT_ATTACHED)
-
-    def _source(self, disk: MachineDisk) -> AbstractContextManager[BlockSource]:
-        if disk.format == "qcow2":
-            return open_qcow2_source(disk.definition, self._guard, self._gateway, direct=self._options.direct_read)
-        return open_source(disk.definition, self._guard, direct=self._options.direct_read)
-
-    def _target(self, disk: MachineDisk) -> AbstractContextManager[BlockTarget]:
-        if disk.format == "qcow2":
-            return open_qcow2_target(disk.definition, self._guard, self._gateway, direct=self._options.direct_write)
-        return open_target(disk.definition, self._guard, direct=self._options.direct_write)
 
     def _described(self, domain: Any, machine: Machine) -> Server:
         status, persistent = status_of(domain), bool(domain.isPersistent())
