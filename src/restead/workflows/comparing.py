@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from threading import BoundedSemaphore
 
-from restead.domain.errors import Damaged, ResteadError
+from restead.domain.errors import Damaged, ResteadError, Unavailable
 from restead.domain.ids import ProjectId
 from restead.domain.restore import Comparison, PlannedVolume, RestorePlan
 from restead.ports import BlockTarget, Consistency, Volumes
@@ -11,6 +12,7 @@ from restead.records import utc_now
 from restead.repository import DiskDescription, Repository, Session
 
 _LABEL = "plan"  # of sessions that live no longer than a request
+_AT_ONCE = 8  # each takes as long as disks are read, in one of the 40 threads that answer all requests
 
 
 class Comparer:
@@ -19,6 +21,7 @@ class Comparer:
     def __init__(self, repository: Repository, volumes: Volumes) -> None:
         self._repository = repository
         self._volumes = volumes
+        self._places = BoundedSemaphore(_AT_ONCE)
 
     def __call__(self, project_id: ProjectId, plan: RestorePlan) -> Sequence[Comparison]:
         """Return what is to be done to each disk, in the plan's order.
@@ -26,9 +29,17 @@ class Comparer:
         Nobody else can write to the disks meanwhile.
 
         Raises:
-            Unavailable, NotFound: a disk is in use, or gone.
+            Unavailable, NotFound: a disk is in use, or gone; or the disks of many other plans are being compared.
             Damaged: the root of what is wanted is lost.
         """
+        if not self._places.acquire(blocking=False):
+            raise Unavailable(f"the disks of {_AT_ONCE} other plans are being compared")
+        try:
+            return self._compared(project_id, plan)
+        finally:
+            self._places.release()
+
+    def _compared(self, project_id: ProjectId, plan: RestorePlan) -> Sequence[Comparison]:
         wanted = list(dict.fromkeys(volume.wanted for volume in plan.volumes))
         with ExitStack() as held:
             targets = [
