@@ -191,6 +191,20 @@ def test_starts_are_spread_and_each_stays_where_it_is(database: str) -> None:
     town.close()
 
 
+def test_no_start_is_put_off_until_its_window_has_ended(database: str) -> None:
+    """The windows are the callers', and how far starts are spread the operator's: nobody may miss all for it."""
+    town = Town(database, jitter=timedelta(minutes=30))
+    for number in range(12):
+        town.policy(town.server(f"web-{number}"), name=f"p{number}", keep=Keep(window_minutes=10))
+    for minute in range(10):
+        town.look(MIDNIGHT + timedelta(hours=2, minutes=30 + minute))
+    begun = [backup.created_at - MIDNIGHT - timedelta(hours=2, minutes=30) for backup in town.backups()]
+    assert (len(begun), town.reasons()) == (12, [])
+    assert max(begun) <= timedelta(minutes=6), "half of the window is left, but for the pause between two looks"
+    assert len(set(begun)) > 2, "not all at once"
+    town.close()
+
+
 def test_what_has_not_begun_when_its_window_ends_waits_for_the_next_time(town: Town) -> None:
     """One is being made, the other waits: it is in error, says why, and no worker takes it up."""
     one, other = town.server(), town.server("web-2")

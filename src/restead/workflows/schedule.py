@@ -102,8 +102,13 @@ class Scheduler:
         return Due(started, None if minutes is None else started[-1] + timedelta(minutes=minutes))
 
     def _later(self, policy: Policy, time: datetime) -> timedelta:
-        """Return by how much that start comes later: the same at every look, in every service."""
-        seconds = int(self._jitter.total_seconds())
+        """Return by how much that start comes later: the same at every look, in every service.
+
+        By half of the policy's window at most, so that none is put off until it may not begin any more.
+        """
+        window = policy.keep.window_minutes
+        jitter = self._jitter if window is None else min(self._jitter, timedelta(minutes=window) / 2)
+        seconds = int(jitter.total_seconds())
         digest = hashlib.sha256(f"{policy.id} {time.isoformat()}".encode()).digest()
         return timedelta(seconds=int.from_bytes(digest[:8], "big") % (seconds + 1))
 
