@@ -82,6 +82,8 @@ def test_while_the_last_run_failed_nothing_good_goes() -> None:
     assert left(Keep(max_backups=1), [*made, at(0.1)]) == ["f", "0.1"]
     going_on = at(0, "p", state=BackupState.PROTECTING)
     assert left(Keep(max_backups=1), [going_on, *made]) == ["p", "f", "1", "2", "3"], "one that goes on tells nothing"
+    ahead = at(-1000, "a", state=ERROR, failed=True)
+    assert left(Keep(max_backups=1), [at(0.1), *made, ahead]) == ["0.1", "f", "a"], "nor does one of a wrong clock"
 
 
 def test_failed_ones_are_few_and_young() -> None:
@@ -180,7 +182,7 @@ def test_whatever_there_is_the_contract_decides(keep: Keep, made: list[Candidate
     for server in "st":
         counted = _counted(made, server)
         last = max((each for each in made if each.server == server and each.scheduled
-                    and each.state is not BackupState.PROTECTING),
+                    and each.state is not BackupState.PROTECTING and each.made_at <= NOW),
                    key=lambda each: (each.made_at, each.id), default=None)  # fmt: skip
         for each in counted:
             held = each.held_until is not None and each.held_until > NOW

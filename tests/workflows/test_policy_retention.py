@@ -70,6 +70,8 @@ def test_once_a_day_it_is_looked_although_nothing_was_made(town: Town) -> None:
     town.now -= 3 * DAY
     with town.records.begin() as tx:
         assert [each.id for each in policies.to_retain(tx, town.now - DAY)] == [policy.id], "the clock was set back"
+        policies.retained(tx, policy.id)
+        assert policies.to_retain(tx, town.now - DAY) == [], "what is dated ahead is not new at each look"
 
 
 def test_a_hold_and_a_failure_keep_what_the_rules_would_not(town: Town) -> None:

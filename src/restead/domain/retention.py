@@ -72,7 +72,8 @@ def _of_server(keep: Keep, made: Sequence[Candidate], now: datetime) -> list[Ver
     reasons = _kept_by_rules(keep, good, now)
     if good:
         reasons[good[0].id].append("the newest good one of its server")
-    if ended and ended[0].state is BackupState.ERROR:
+    last = next((each for each in ended if each.made_at <= now), None)
+    if last is not None and last.state is BackupState.ERROR:
         for each in good:
             reasons[each.id].append("the last scheduled run of its server failed")
     for each in failed[:FAILED_KEPT]:

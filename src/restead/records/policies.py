@@ -91,6 +91,7 @@ def to_retain(tx: Transaction, before: datetime) -> list[Policy]:
         backups.c.policy_id == policies.c.id,
         backups.c.scheduled_at.is_not(None),
         backups.c.finished_at > policies.c.retained_at,
+        backups.c.finished_at <= tx.now,
     )
     at = policies.c.retained_at
     query = sa.select(policies).where(sa.or_(at.is_(None), at <= before, at > tx.now, made)).order_by(policies.c.id)
