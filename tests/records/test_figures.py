@@ -79,6 +79,24 @@ def test_the_age_is_that_of_the_newest_good_backup(records: Records, clock: Cloc
     assert found.every_server
 
 
+def test_a_backup_that_a_wrong_clock_dates_ahead_is_not_the_newest(records: Records, clock: Clock) -> None:
+    """It would say for years that all is well.  Where there is no other, nobody knows when there was a good one."""
+    year = 365 * 86400
+    first, second = server("s1"), server("s2")
+    with records.begin() as tx:
+        add_backup(tx, "old", first)
+    clock.forward(5 * year)
+    with records.begin() as tx:
+        add_backup(tx, "ahead1", first)
+        add_backup(tx, "ahead2", second)
+    clock.forward(100 - 5 * year)
+    with records.read() as tx:
+        assert figures.figures(tx, 10).servers == [
+            ServerAge(P, "s1", timedelta(seconds=100)), ServerAge(P, "s2", None)
+        ]  # fmt: skip
+        assert backups.newest_good(tx, P) == {"s1": T0}
+
+
 def test_no_more_servers_than_asked_for_and_it_says_so(records: Records) -> None:
     with records.begin() as tx:
         for number in range(4):

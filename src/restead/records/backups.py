@@ -126,11 +126,12 @@ def of_policy(tx: Transaction, id: str) -> tuple[Backup, ...]:
 def newest_good(tx: Transaction, project_id: ProjectId) -> dict[str, datetime]:
     """Return the moment of each server's newest backup that can be restored, by the server's canonical id.
 
-    What restores have overwritten does not count.
+    What restores have overwritten does not count, nor what a wrong clock has dated ahead of now.
     """
+    good = sa.and_(backups.c.state.in_(_KEPT), backups.c.safety_of.is_(None), backups.c.protected_at <= tx.now)
     query = (
         sa.select(backups.c.server_key, sa.func.max(backups.c.protected_at).label("newest"))
-        .where(backups.c.project_id == project_id, backups.c.state.in_(_KEPT), backups.c.safety_of.is_(None))
+        .where(backups.c.project_id == project_id, good)
         .group_by(backups.c.server_key)
     )
     return {row.server_key: row.newest for row in tx.connection.execute(query) if row.newest is not None}

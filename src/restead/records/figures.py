@@ -70,7 +70,8 @@ def _ages(tx: Transaction, most: int) -> tuple[list[ServerAge], bool]:
     of_server = sa.and_(backups.c.project_id == there.c.project_id, backups.c.server_key == there.c.server_key,
                         backups.c.safety_of.is_(None))  # fmt: skip
     newest = sa.select(backups.c.protected_at).where(of_server).order_by(backups.c.created_at.desc()).limit(1)
-    good = newest.where(backups.c.state.in_(_GOOD)).scalar_subquery().label("good")
+    # What a wrong clock has dated ahead of now would say until then that all is well.
+    good = newest.where(backups.c.state.in_(_GOOD), backups.c.created_at <= tx.now).scalar_subquery().label("good")
     any_left = sa.select(sa.literal(1)).where(of_server, backups.c.state != BackupState.DELETED).limit(1)
     query = sa.select(there.c.project_id, there.c.server_key, good, any_left.scalar_subquery().label("any_left"))
     rows = tx.connection.execute(query.where(there.c.project_id.is_not(None)).order_by(there.c.before)).all()
