@@ -9,6 +9,7 @@ import fcntl
 import os
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -58,7 +59,7 @@ def _make_node() -> None:
     finally:
         os.close(fd)
     node = Path(f"/dev/loop{number}")
-    if not node.exists():
+    with suppress(FileExistsError):
         os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(_MAJOR, number))
 
 
