@@ -53,7 +53,7 @@ def test_a_server_is_exported_beside_a_service_and_boots(tmp_path: Path) -> None
         assert bytes_of(tmp_path / "one", "qcow2") == data.read_bytes()
         for wrong, words in {
             ("monday", "--project", "p2"): "there is no backup monday",
-            ("monday", "--disk", "nothing"): "the backup has 0 disks called nothing; its disks are system.raw",
+            ("monday", "--disk", "nothing"): "the backup has no disk called nothing; its disks are system.raw",
             ("monday",): "the backup has 2 disks (system.raw, data/1), and ",
         }.items():
             refused = place.run("backup", "export", *wrong, "--format", "raw", "-o", str(tmp_path / "no.raw"))

@@ -21,7 +21,7 @@ def test_images_are_imported_beside_a_service_and_restored_onto_a_server(tmp_pat
         key = place.restead("key", "export")
         done = place.run("import", "raw", *map(str, images), "--server", "old-1", "--project", PROJECT, "--name", "old")
         assert done.returncode == 0, done.stderr
-        assert "has no server old-1: the backup tells of one, restore it with --to SERVER" in done.stderr
+        assert "has no server old-1: the backup will tell of one, restore it with --to SERVER" in done.stderr
         backup = done.stdout.split()[-1]
         assert backup in place.restead("backup", "list")
         maps = "--map", "old-a.raw=a.raw", "--map", "old-b.raw=b.raw"
@@ -49,13 +49,13 @@ def test_qcow2_without_a_service_and_wrong_words(tmp_path: Path) -> None:
     listed = [json.loads(line) for line in place.restead("repository", "list", "--json").splitlines()]
     assert [(line["size"], line["role"], bool(line["backup_id"])) for line in listed] == [(3 * _MIB, "system", True)]
     looks = place.run("import", "raw", str(image), *words)
-    assert "looks like qcow2 and is imported as raw" in looks.stderr
+    assert "looks like qcow2 and will be imported as raw" in looks.stderr
     place.restead("import", "vmdk", str(image), *words, code=2)
     place.restead("import", "raw", str(tmp_path / "missing"), *words, code=4)
     place.restead("import", "raw", str(raw), *words, "--name", "not a name", code=4)
     unknown = "0d9a7c52-5a55-4f11-8a0c-1f0c3ab5a001"
     assert "there is no server" in place.run("import", "raw", str(raw), "--server", unknown, *words[2:]).stderr
     place.restead("server", "add", "one", "--project", PROJECT, "--disk", f"path={raw}")
-    assert "2 images are given, server one" in place.run(
+    assert "2 images given, server one" in place.run(
         "import", "raw", str(raw), str(raw), "--server", "one", *words[2:]
     ).stderr

@@ -161,7 +161,9 @@ def test_a_test_goes_everywhere_and_dead_ones_come_back(
         assert [line.split()[:2] for line in lines[1:]] == [["night", "taken"], ["ops", "taken"]]
         assert box.mails[0]["Subject"] == "[restead] a test: recipient night is told"
         receiver.status("500 Oops")
-        assert "500 Oops" in place.restead("notify", "test", "ops", code=1)
+        told = place.restead("notify", "test", "ops", code=1)
+        assert "not now: a notice would be tried again" in told
+        assert "500 Oops" in told
         _miss(place, running)
         _wait(lambda: len(running.get("/notices?status=dead")["notices"]) == 1, "it did not die")
         assert "500 Oops" in place.restead("notify", "dead")
@@ -171,4 +173,4 @@ def test_a_test_goes_everywhere_and_dead_ones_come_back(
         place.restead("notify", "retry", "--all")
         _wait(lambda: not running.get("/notices?status=dead")["notices"], "it stays dead")
         _wait(lambda: _types(receiver)[-1] == "backup.missed", "it was not tried again")
-        assert "0 notices are removed" in place.run("notify", "drop", "--all").stderr
+        assert "0 notices removed" in place.run("notify", "drop", "--all").stderr

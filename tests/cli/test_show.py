@@ -5,7 +5,7 @@ import json
 import pytest
 
 from restead.cli.progress import Bar
-from restead.cli.show import facts, megabytes, print_json, seconds, size, table
+from restead.cli.show import count_of, facts, megabytes, print_json, seconds, size, table
 from restead.cli.wiring import Exit, fail, say
 
 
@@ -79,3 +79,8 @@ def test_a_bar_takes_names_as_they_are() -> None:
     bar = Bar("backing up web[/x] [bold]1", as_json=False)
     columns = bar._progress.make_tasks_table(bar._progress.tasks).columns
     assert str(next(columns[0].cells)) == "restead: backing up web[/x] [bold]1"
+
+
+def test_of_one_thing_there_are_no_several() -> None:
+    assert [count_of(number, "disk") for number in (0, 1, 2)] == ["0 disks", "1 disk", "2 disks"]
+    assert [count_of(number, "entry", "entries") for number in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]

@@ -159,6 +159,6 @@ def test_damage_names_the_byte_ranges_of_the_disk(victim: Victim) -> None:
         data[4000] ^= 1  # inside the first chunk
         store.delete(pack)
         store.put(pack, bytes(data))
-        with pytest.raises(Damaged, match="4096 bytes in 1 places") as caught:
+        with pytest.raises(Damaged, match="4096 bytes in 1 place:") as caught:
             session.verify(manifest)
     assert caught.value.ranges == ((0, 4096),)

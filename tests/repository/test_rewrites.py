@@ -209,7 +209,7 @@ def test_damage_in_what_is_wanted_is_known_before_the_first_write(house: House) 
     target = SimDisk(bytes(len(DATA)))
     with house.repository.session(PROJECT, label="r", reads=[backup]) as session:
         survey = session.survey(target, backup, description=ABOUT)
-        with pytest.raises(Damaged, match="16384 bytes in 1 places") as found:
+        with pytest.raises(Damaged, match="16384 bytes in 1 place:") as found:
             session.check_wanted(survey, target)
     assert target.written == []
     ((offset, length),) = found.value.ranges

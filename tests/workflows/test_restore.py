@@ -160,7 +160,7 @@ def test_without_safety_a_server_is_not_started_on_disks_of_two_times(tmp_path: 
     restore = found()
     assert restore.state is RestoreState.FAIL
     assert {volume.outcome for volume in restore.volumes} == {_O.RESTORED, _O.UNTOUCHED}
-    assert "1 of the 2 disks" in restore.server_reason
+    assert "on 1 of 2 disks" in restore.server_reason
     assert house.cloud.server(PROJECT, server.id).status is ServerStatus.STOPPED
     house.close()
 

@@ -13,6 +13,7 @@ from restead.domain.errors import InvalidRequest, NotFound, Unavailable
 from restead.domain.exported import Exported
 from restead.domain.ids import BackupId, ManifestId, VolumeId, same_id
 from restead.domain.token import check_project
+from restead.domain.wording import count_of
 from restead.drivers.images import NewImage
 from restead.ports import BlockTarget
 from restead.repository import Disks, Repository
@@ -68,7 +69,8 @@ def _chosen(every: Disks, names: Mapping[ManifestId, str], texts: Sequence[str])
         found = [entry.id for entry in every if same_id(entry.label, text) or names[entry.id] == text]
         if len(found) != 1:
             there = ", ".join(f"{names[entry.id]} ({entry.label})" for entry in every)
-            raise InvalidRequest(f"the backup has {len(found)} disks called {text}; its disks are {there}")
+            many = count_of(len(found), "disk") if found else "no disk"
+            raise InvalidRequest(f"the backup has {many} called {text}; its disks are {there}")
         chosen.update(found)
     return chosen
 

@@ -13,6 +13,7 @@ from restead.domain.ids import ServerId, VolumeId, new_id
 from restead.domain.quota import QuotaLimits
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.domain.token import check_project
+from restead.domain.wording import count_of
 from restead.drivers.images import DiskDefinition
 from restead.workflows.importing import Importer, ImportRequest
 
@@ -33,14 +34,16 @@ def import_images(
     files = [path.absolute() for path in new.files]
     if server is None:
         server = _described(new, files)
-        say(f"project {new.project} has no server {new.server}: the backup tells of one, restore it with --to SERVER")
+        say(f"project {new.project} has no server {new.server}: the backup will tell of one, "
+            "restore it with --to SERVER")  # fmt: skip
     if len(files) > len(server.volumes):
         raise InvalidRequest(
-            f"{len(files)} images are given, server {server.name} ({server.id}) has {len(server.volumes)} disks"
+            f"{count_of(len(files), 'image')} given, server {server.name} ({server.id}) has "
+            f"{count_of(len(server.volumes), 'disk')}"
         )
     for path in files if new.format == "raw" else ():
         if looks := opened.images.looks(path):
-            say(f"{path} looks like {looks} and is imported as raw, byte for byte, as was said")
+            say(f"{path} looks like {looks} and will be imported as raw, byte for byte, as was said")
     with opened.folder.setting_up():
         repository = opened.repository()
     settings = opened.settings
@@ -63,7 +66,7 @@ def _check(new: NewImport) -> None:
     if new.format not in _FORMATS:
         raise InvalidRequest(f"format {new.format!r} is not read, say raw or qcow2")
     if not new.files:
-        raise InvalidRequest("0 images are given, 1 or more are needed")
+        raise InvalidRequest("no image is given, 1 or more are needed")
     if not _NAME.fullmatch(new.name):
         raise InvalidRequest(f"backup name {new.name[:80]!r}: a name is at most 255 characters of A-Z a-z 0-9 _ -")
     if not _DESCRIPTION.fullmatch(new.description):

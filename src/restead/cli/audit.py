@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from restead.cli.doors import House
-from restead.cli.show import print_json, table, when
+from restead.cli.show import count_of, print_json, table, when
 from restead.cli.wiring import Exit, Json, fail, looking_into_folder, say
 from restead.domain.audit import AuditEntry
 
@@ -28,7 +28,7 @@ def audit(
     """Show the audit trail, oldest first: each call or command that would change something, and what came of it."""
     if check or known:
         number, digest = house.check_audit(_known(known) if known else None)
-        say(f"{number} entries, each as it was written")
+        say(f"{count_of(number, 'entry', 'entries')}, each as it was written")
         print(f"{number}:{digest}")
         return
     found = (each for each in house.audit(after) if _wanted(each, project, user))

@@ -114,7 +114,7 @@ def remove(
 ) -> None:
     """Let a key open the repository no more. Who has opened it before may have kept what it opens."""
     key = door.key(id)
-    say(f"{key.kind} {key.id[:8]} ({key.label}, added {when(key.added_at)}) will open the repository no more")
+    say(f"{key.kind} {key.id[:8]} ({key.label}, added {when(key.added_at)}) would open the repository no more")
     if not yes:
         agree("remove it?")
     versions = door.remove(key)
@@ -161,7 +161,7 @@ def erase(
     lost = door.erasure(project)
     servers = f" of {', '.join(lost.servers)}" if lost.servers else ""
     say(f"project {project}: {count_of(lost.disks, 'disk backup')}{servers}, {size(lost.size)} of disks, "
-        f"{size(lost.stored)} stored, will be lost for ever")  # fmt: skip
+        f"{size(lost.stored)} stored, would be lost for ever")  # fmt: skip
     if not yes:
         agree_by_name("type the name of the project to erase it", project)
     done = door.erase(project)

@@ -6,11 +6,14 @@ import typer
 
 from restead.cli import find
 from restead.cli.client import Client
-from restead.cli.show import print_json, table, when
+from restead.cli.show import count_of, print_json, table, when
 from restead.cli.wiring import Exit, Json, group, over_http, say
 from restead.cli.wiring import fail as failed
 
 notify = group("notify", "Who is told what happens: by webhook or mail, as the settings name them.")
+
+_HEARD = {"later": "not now: a notice would be tried again", "refused": "refused"}
+"""Outcome of a test → how people are told; a test itself is never tried again."""
 
 _Id = Annotated[str, typer.Argument(help="Id of the notice for that recipient.", metavar="ID", show_default=False)]
 _All = Annotated[bool, typer.Option("--all", help="All that were given up.")]
@@ -45,7 +48,8 @@ def list_dead(
 def retry(client: Client, id: _Id = "", all: _All = False) -> None:
     """Try again what was given up, as if for the first time."""
     path = "/retry" if _for_all(id, all) else f"/{find.segment(id)}/retry"
-    say(f"{client.post(f'/notices{path}', {})['notices']} notices are tried again")
+    tried = client.post(f"/notices{path}", {})["notices"]
+    say(f"{count_of(tried, 'notice')} to be tried again")
 
 
 @notify.command("drop")
@@ -53,7 +57,7 @@ def retry(client: Client, id: _Id = "", all: _All = False) -> None:
 def drop(client: Client, id: _Id = "", all: _All = False) -> None:
     """Remove what was given up: nobody is told of it any more."""
     path = "" if _for_all(id, all) else f"/{find.segment(id)}"
-    say(f"{client.delete(f'/notices{path}')['notices']} notices are removed")
+    say(f"{count_of(client.delete(f'/notices{path}')['notices'], 'notice')} removed")
 
 
 @notify.command("test")
@@ -75,7 +79,7 @@ def send_test(
         for each in answers:
             print_json(each)
     else:
-        rows = [(each["recipient"], each["outcome"], each["said"]) for each in answers]
+        rows = [(each["recipient"], _HEARD.get(each["outcome"], each["outcome"]), each["said"]) for each in answers]
         table(("RECIPIENT", "OUTCOME", "ANSWER"), rows)
     if any(each["outcome"] != "taken" for each in answers):
         raise typer.Exit(Exit.FAILED)

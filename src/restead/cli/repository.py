@@ -88,7 +88,7 @@ def tell_succession(found: Succession | None) -> None:
         say(f"{reason}: an older copy of what the service knew is used")
     if found.tokens or found.servers or found.policies:
         servers = f", servers {', '.join(found.servers)}" if found.servers else ""
-        servers += f", {found.policies} policies" if found.policies else ""
+        servers += f", {count_of(found.policies, 'policy', 'policies')}" if found.policies else ""
         say(f"taken over from service/{found.number}: {count_of(found.tokens, 'token')}{servers}")
 
 

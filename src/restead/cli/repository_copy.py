@@ -72,4 +72,4 @@ def _tell(done: Copied, *, json: bool) -> None:
         for offset, length in damage.ranges[:_MOST_SHOWN]:
             print(f"    bytes {offset} to {offset + length}")
         if len(damage.ranges) > _MOST_SHOWN:
-            print(f"    and {len(damage.ranges) - _MOST_SHOWN} more ranges")
+            print(f"    and {count_of(len(damage.ranges) - _MOST_SHOWN, 'more range')}")

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from restead.domain.wording import count_of as count_of
+
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -70,11 +72,6 @@ def size(count: float) -> str:
 def megabytes(count: int) -> str:
     """Return a size that the API tells in whole MiB: `24 MiB`, `< 1 MiB`."""
     return size(count * 2**20) if count else "< 1 MiB"
-
-
-def count_of(number: int, what: str) -> str:
-    """Return `1 disk`, `2 disks`."""
-    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def say_rate(count: int) -> str:

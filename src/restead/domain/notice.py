@@ -69,8 +69,8 @@ _SUMMARIES: Mapping[NoticeKind, str] = {
     NoticeKind.RESTORE_FAILED: "the restore of server {server_name} from backup {backup_name} failed: {reason}",
     NoticeKind.DELETION_FAILED: "backup {backup_name} of server {server_name} could not be deleted: {reason}",
     NoticeKind.POLICY_MISSED: "policy {policy_name}: {reason}",
-    NoticeKind.VERIFICATION_DAMAGED: "the repository is damaged: {damaged_objects} objects, {damaged_disks} disk "
-                                     "backups: restead repository damage",
+    NoticeKind.VERIFICATION_DAMAGED: "the repository is damaged: {damaged_objects} of its objects, "
+                                     "{damaged_disks} of the disk backups: restead repository damage",
     NoticeKind.VERIFICATION_RECOVERED: "a verification ({depth}) found the repository sound again",
     NoticeKind.COLLECTION_FAILED: "collecting what no backup needs failed: {reason}",
     NoticeKind.COLLECTION_RECOVERED: "collecting what no backup needs works again",

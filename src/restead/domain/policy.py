@@ -10,6 +10,7 @@ from restead.domain.errors import Code, InvalidRequest
 from restead.domain.ids import ProjectId, canonical_id
 from restead.domain.server import Server
 from restead.domain.tag import Tag
+from restead.domain.wording import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,12 @@ def check_limits(limits: PolicyLimits, *, policies: int, servers: int) -> None:
     check_servers(limits, servers)
     if policies >= limits.policies:
         raise InvalidRequest(
-            f"the project has {policies} policies, and may have {limits.policies}", code=Code.TOO_MANY_POLICIES
+            f"the project has {count_of(policies, 'policy', 'policies')}, and may have {limits.policies}",
+            code=Code.TOO_MANY_POLICIES,
         )
 
 
 def check_servers(limits: PolicyLimits, servers: int) -> None:
     """Return if a policy may list so many servers.  Raises InvalidRequest."""
     if servers > limits.servers:
-        raise InvalidRequest(f"resources: {servers} servers are listed, a policy may list {limits.servers}")
+        raise InvalidRequest(f"resources: {count_of(servers, 'server')} listed, a policy may list {limits.servers}")

@@ -15,6 +15,7 @@ from restead.domain.backup import Backup
 from restead.domain.ids import BackupId, canonical_id
 from restead.domain.policy import Keep
 from restead.domain.states import BackupState
+from restead.domain.wording import count_of
 
 FAILED_KEPT, FAILED_DAYS = 10, 30  # CSBS, section 10.3: "at most 10 are kept for each server, none longer than 30 days"
 
@@ -135,7 +136,7 @@ def _limits(keep: Keep) -> str:
         parts.append("no limit by number" if keep.max_backups == -1 else f"one of the newest {keep.max_backups}")
     if keep.retention_duration_days is not None:
         days = keep.retention_duration_days
-        parts.append("no limit by age" if days == -1 else f"not older than {days} days")
+        parts.append("no limit by age" if days == -1 else f"not older than {count_of(days, 'day')}")
     return " and ".join(parts)
 
 

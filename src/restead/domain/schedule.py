@@ -11,6 +11,7 @@ from itertools import combinations_with_replacement, product
 from math import lcm
 
 from restead.domain.errors import InvalidRequest
+from restead.domain.wording import count_of
 
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 LONGEST_PATTERN = 10_240  # characters
@@ -109,7 +110,7 @@ def _check_apart(rules: tuple[Rule, ...], weekday: int) -> None:
             raise _wrong(f"says {len(rule.times)} times in a day, may say {_MOST_TIMES}")
         if not any(rule.comes(day, weekday) for day in range(lcm(7, rule.every))):
             raise _wrong(
-                f"never comes: every {rule.every} days from a {WEEKDAYS[weekday]} on is never one of "
+                f"never comes: every {count_of(rule.every, 'day')} from a {WEEKDAYS[weekday]} on is never one of "
                 f"{', '.join(WEEKDAYS[day] for day in sorted(rule.weekdays))}"
             )
     for one, other in combinations_with_replacement(rules, 2):
@@ -129,8 +130,8 @@ def _check_times(one: Rule, other: Rule, later: int) -> None:
         apart = abs(second + later * _DAY - first)
         if 0 < apart < _LEAST_APART:
             raise _wrong(
-                f"{first // 60:02}:{first % 60:02} and {second // 60:02}:{second % 60:02} are {apart} minutes apart, "
-                f"must be {_LEAST_APART} or more"
+                f"{first // 60:02}:{first % 60:02} and {second // 60:02}:{second % 60:02} are "
+                f"{count_of(apart, 'minute')} apart, must be {_LEAST_APART} or more"
             )
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from restead.domain.collected import Collected
 from restead.domain.errors import Damaged, NotFound, Unavailable
 from restead.domain.ids import ProjectId
+from restead.domain.wording import count_of
 from restead.ports import BlobStore, LocksObjects
 from restead.repository.cached import write_whole
 from restead.repository.index import pack_of
@@ -176,8 +177,8 @@ class Collector:
                 if not found.missing:
                     return found
         raise Damaged(
-            f"{len(found.missing)} things that manifests need are in no pack, the first is {found.missing[0].hex()}: "
-            f"nothing is removed"
+            f"{count_of(len(found.missing), 'thing')} that manifests need not found in any pack, the first "
+            f"{found.missing[0].hex()}: nothing is removed"
         )
 
     # ------------------------------------------------------------------ how it goes

@@ -12,6 +12,7 @@ from functools import partial
 from restead.domain.errors import Damaged
 from restead.domain.ids import ProjectId
 from restead.domain.verification import DamagedDisk, Depth, Finding
+from restead.domain.wording import count_of
 from restead.ports import BlobStore
 from restead.repository.index import pack_of
 from restead.repository.journal import Journal
@@ -98,8 +99,9 @@ class Inspection:
         projects = [entry.project for entry in self._log.refresh().manifests.values()]
         for project in sorted(set(projects) - set(self._keyring.projects)):
             self._found["keyring"] = (
-                f"the keyring holds no keys of project {project}, of which {projects.count(project)} disk backups are "
-                "in the log: its newest version is missing, or the project's keys were destroyed"
+                f"the keyring holds no keys of project {project}, and the log tells of "
+                f"{count_of(projects.count(project), 'disk backup')} of it: its newest version is missing, or "
+                "the project's keys were destroyed"
             )
 
     def _noting(self, fallback: str, check: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from restead.domain.errors import Damaged, NotFound
+from restead.domain.wording import count_of
 from restead.repository.chunk import Press
 from restead.repository.mark import Holdings
 from restead.repository.pack import PackWriter, Place
@@ -91,4 +92,4 @@ class Rescue:
                 self._hints += [Hint(name, found) for name, found in writer.finish()]
         if left:
             what = self._room.shelf.object_name(pack)
-            raise Damaged(f"{what} does not hold {len(left)} things that the index says it does")
+            raise Damaged(f"{what} does not hold {count_of(len(left), 'thing')} that the index says it does")

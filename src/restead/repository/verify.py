@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 
 from restead.domain.errors import Damaged
+from restead.domain.wording import count_of
 from restead.repository.buffers import BUFFERS
 from restead.repository.crew import work_together
 from restead.repository.difference import lost_pages
@@ -22,7 +23,7 @@ MOST_RANGES = 100_000  # told of one disk; the message says how many bytes there
 def told_at_once(first: Damaged, ranges: Iterable[Range]) -> Damaged:
     """Return all damage of one disk as one error: what was found first, and every range."""
     lost = joined(ranges)
-    message = f"{total(lost)} bytes in {len(lost)} places: {first.message}"
+    message = f"{total(lost)} bytes in {count_of(len(lost), 'place')}: {first.message}"
     error = Damaged(message, ranges=lost[:MOST_RANGES], detail=first.detail)
     error.__cause__ = first
     return error

@@ -21,6 +21,7 @@ from restead.domain.ids import RestoreId
 from restead.domain.restore import Restore, RestorePlan
 from restead.domain.run import Told
 from restead.domain.states import RestorePhase, VolumeOutcome
+from restead.domain.wording import count_of
 from restead.ports import Servers, Volumes
 from restead.records import Records, RecordsUnavailable, restores
 from restead.repository import Repository
@@ -106,12 +107,12 @@ class RestoreStory:
 def _unfit(restore: Restore) -> str:
     """Return why the server must not run on its disks, "" if it may."""
     outcomes = [volume.outcome for volume in restore.volumes]
-    total = f"of the {len(outcomes)} disks of the restore"
+    total = count_of(len(outcomes), "disk")
     if damaged := outcomes.count(VolumeOutcome.DAMAGED):
-        return f"{damaged} {total} hold neither the backup nor what they held before"
+        return f"on {damaged} of {total} is neither the backup nor what was there before"
     restored = outcomes.count(VolumeOutcome.RESTORED)
     if restored not in (0, len(outcomes)):  # without safety nothing could be put back
-        return f"{restored} {total} hold the backup, the others what they held before"
+        return f"the backup is on {restored} of {total}, on the others what was there before"
     return ""
 
 

@@ -23,6 +23,7 @@ from restead.domain.policy import Policy
 from restead.domain.quota import QuotaLimits
 from restead.domain.schedule import schedule
 from restead.domain.states import Event
+from restead.domain.wording import count_of
 from restead.ports import Servers
 from restead.records import Records, RecordsUnavailable, Transaction, backups, operations, policies, policy_runs, runs
 from restead.records.policy_members import Described, described, servers_of
@@ -127,8 +128,8 @@ class Scheduler:
             return ()
         if len(due.times) > 1:
             policy_runs.skip(tx, policy, Code.UNAVAILABLE, (
-                f"{len(due.times) - 1} times passed while nothing could be run, the first at {_at(due.times[0])}; the "
-                f"one of {_at(due.last)} stands for them"
+                f"{count_of(len(due.times) - 1, 'time')} passed while nothing could be run, the first at "
+                f"{_at(due.times[0])}; the one of {_at(due.last)} stands for them"
             ))  # fmt: skip
         return self._run(tx, policy, due, servers)
 

@@ -8,6 +8,7 @@ from restead.domain.errors import Damaged
 from restead.domain.ids import RunId, canonical_id
 from restead.domain.server import Server
 from restead.domain.states import BackupState
+from restead.domain.wording import count_of
 from restead.records import Transaction, stock
 from restead.records.encoding import build, known, plain
 from restead.repository import Manifest, Repository
@@ -68,7 +69,7 @@ def _backup(tx: Transaction, kept: _Kept, server: Server, manifests: Mapping[str
         for volume in kept["volumes"]
     ]
     if len(volumes) != len(manifests):
-        raise ValueError(f"the copy tells of {len(volumes)} disks, there are {len(manifests)}")
+        raise ValueError(f"the copy tells of {count_of(len(volumes), 'disk')}, there are {len(manifests)}")
     made = {
         **known(Backup, kept), "server": plain(server), "state": good, "updated_at": now, "progress": 100,
         "volumes": volumes,
