@@ -50,9 +50,10 @@ def recovery(
     """Yield the recovery, on a folder that is ready for a service but for what it is told to do.
 
     Raises:
-        InvalidRequest: the folder is in use; the secret does not open the repository.
+        InvalidRequest: the folder is in use; the secret does not open the repository, or that shows an older history
+            than *at_least*.
         NotFound: there is no repository at *address*.
-        Damaged: it is, or it shows an older history than *at_least*.
+        Damaged: it is.
     """
     folder = folder_of(address)
     store = None if folder is not None and not folder.is_dir() else open_to_look(address, settings)
@@ -80,7 +81,8 @@ def _require(repository: Repository, number: int, digest: bytes) -> None:
     try:
         repository.log.require(number, digest)
     except Damaged as error:
-        raise Damaged(
+        # Nothing of it is damaged: it is not the one that was asked for.
+        raise InvalidRequest(
             f"the repository does not show entry {number} of its log as it was noted: it is older, or another "
             f"({error.message})"
         ) from error

@@ -359,9 +359,9 @@ class Doors(Protocol):
         """Open a new data folder on the repository at *address*, whose log must show at least that entry.
 
         Raises:
-            InvalidRequest: the folder is no new one, or the secret opens nothing.
+            InvalidRequest: the folder is no new one, the secret opens nothing, or the repository is older.
             NotFound: there is no repository.
-            Damaged: it is, or it is older.
+            Damaged: it is.
         """
         ...
 
