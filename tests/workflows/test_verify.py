@@ -32,9 +32,10 @@ def test_what_is_damaged_is_kept_backup_by_backup(house: House) -> None:
     assert {(disk.backup_id, disk.backup_name, disk.disk_backup_id) for disk in found.disks} == {
         (backup.id, backup.name, backup.volumes[0].id) for backup in backups
     }
-    assert {(disk.server_name, disk.lost) for disk in found.disks} == {("web-1", 4096)}
+    name = server.volumes[0].name
+    assert {(disk.server_name, disk.disk_name, disk.lost) for disk in found.disks} == {("web-1", name, 4096)}
     (warning,) = warnings_of(house.records)
-    assert "1 damaged objects" in warning
+    assert "1 damaged object in" in warning
     assert "2 backups" in warning
     view = house.service.verifications.newest(house.caller, PROJECT)
     assert view == found

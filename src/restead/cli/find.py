@@ -4,7 +4,8 @@ from urllib.parse import quote
 
 from restead.cli.client import PROVIDER, Client, Json
 from restead.cli.show import when
-from restead.domain.errors import InvalidRequest, NotFound
+from restead.domain.errors import Forbidden, InvalidRequest, NotFound, Unavailable
+from restead.domain.ids import canonical_id
 
 
 def server(client: Client, name_or_id: str) -> Json:
@@ -60,6 +61,19 @@ def restore(client: Client, id: str) -> Json:
     """Return the restore.  Raises NotFound."""
     found: Json = client.get(f"/restores/{segment(id)}")["restore"]
     return found
+
+
+def disks(client: Client, restore: Json) -> tuple[str, dict[str, str]]:
+    """Return what people call a restore's server, and its disks by their ids; what is not there any more by its id."""
+    id = restore["parameters"]["targets"]["server_id"]
+    try:
+        found = server(client, id)
+    except (Forbidden, NotFound, Unavailable):
+        return id, {each["volume_id"]: each["volume_id"] for each in restore["volumes"]}
+    names = {canonical_id(each["id"]): f"{found['name']} {each['name']} ({each['id']})" for each in found["volumes"]}
+    called = {each["volume_id"]: names.get(canonical_id(each["volume_id"]), each["volume_id"])
+              for each in restore["volumes"]}  # fmt: skip
+    return f"{found['name']} ({found['id']})", called
 
 
 def segment(text: str) -> str:

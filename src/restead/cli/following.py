@@ -1,8 +1,10 @@
 """Following a restore to its end, for `restore` and `restores watch`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NoReturn
 
+from restead.cli import find
 from restead.cli.client import Client, Json
 from restead.cli.progress import Bar
 from restead.cli.show import seconds, size
@@ -36,7 +38,7 @@ def _leave(id: str) -> NoReturn:
     raise fail(f"the restore goes on; watch it with: restead restores watch {id}", Exit.INTERRUPTED) from None
 
 
-def tell_end(restore: Json) -> None:
+def tell_end(client: Client, restore: Json) -> None:
     """Say how it went, with the numbers; say for each part that failed why."""
     stats = restore["stats"]
     if restore["status"] == "in_progress":
@@ -51,18 +53,20 @@ def tell_end(restore: Json) -> None:
         if lost_bytes(restore):
             lost = size(lost_bytes(restore))
             say(f"{lost} of the backup were lost in the repository and are ZEROES on the disks now:")
-            _tell_ranges(restore, "are zeroes, because the backup's are lost")
+            _tell_ranges(restore, find.disks(client, restore)[1], "are zeroes, because the backup's are lost")
         if restore["safety_checkpoint_id"] and stats["written"] + stats["zeroed"]:
             say(f"what was overwritten is kept; bring it back with: restead restores undo {restore['id']}")
         return
     why = restore["fail_code"].get("Description", "see below")
     say(f"the restore failed: {why}")
+    server, names = find.disks(client, restore)
     for part, reason in restore["resources_reason"].items():
         if reason != why:
-            say(f"  {part.rpartition('#')[2]}: {reason}")
+            id = part.rpartition("#")[2]
+            say(f"  {f'disk {names[id]}' if id in names else f'server {server}'}: {reason}")
     for volume in restore["volumes"]:
-        say(f"  disk {volume['volume_id']}: {volume['outcome']}")
-    _tell_ranges(restore, "are not what they should be")
+        say(f"  disk {names[volume['volume_id']]}: {volume['outcome']}")
+    _tell_ranges(restore, names, "are not what they should be")
 
 
 def lost_bytes(restore: Json) -> int:
@@ -72,10 +76,10 @@ def lost_bytes(restore: Json) -> int:
     return sum(length for volume in restore["volumes"] for _, length in volume["ranges"])
 
 
-def _tell_ranges(restore: Json, what: str) -> None:
+def _tell_ranges(restore: Json, names: Mapping[str, str], what: str) -> None:
     for volume in restore["volumes"]:
         for offset, length in volume["ranges"]:
-            say(f"  disk {volume['volume_id']}: bytes {offset} to {offset + length} {what}")
+            say(f"  disk {names[volume['volume_id']]}: bytes {offset} to {offset + length} {what}")
 
 
 def _took(restore: Json) -> str:

@@ -129,7 +129,7 @@ def _bring_to_end(client: Client, request: _Request, *, wait: bool, as_json: boo
     if as_json:
         print_json({"restore": found})
     else:
-        tell_end(found)
+        tell_end(client, found)
         print(found["id"])
     if found["status"] == "fail" or lost_bytes(found):
         raise typer.Exit(Exit.FAILED)

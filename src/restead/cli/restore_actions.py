@@ -25,7 +25,7 @@ def cancel(client: Client, restore: RestoreId, no_wait: NoWait = False, json: Js
     found = _act(client, restore, {"cancel": {}})
     if not no_wait:
         found = follow(client, found, f"cancelling {restore[:8]}", as_json=json)
-    _tell(found, as_json=json)
+    _tell(client, found, as_json=json)
     unharmed = all(each["outcome"] in ("put_back", "untouched") for each in found["volumes"])
     if not no_wait and not unharmed:
         raise typer.Exit(Exit.FAILED)
@@ -52,7 +52,7 @@ def undo(
     found = _act(client, restore, {"undo": {"power_on": running if power_on is None else power_on}})
     if not no_wait:
         found = follow(client, found, f"undoing {restore[:8]}", as_json=json)
-    _tell(found, as_json=json)
+    _tell(client, found, as_json=json)
     if not json:
         print(found["id"])
     if found["status"] == "fail":
@@ -122,8 +122,8 @@ def _server(client: Client, id: str) -> tuple[bool, str]:
     return found["status"] == "running", found["name"]
 
 
-def _tell(found: Body, *, as_json: bool) -> None:
+def _tell(client: Client, found: Body, *, as_json: bool) -> None:
     if as_json:
         print_json({"restore": found})
     else:
-        tell_end(found)
+        tell_end(client, found)

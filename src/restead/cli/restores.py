@@ -66,19 +66,19 @@ def show(client: Client, restore: RestoreId, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    stats = found["stats"]
+    stats, server, names = found["stats"], *find.disks(client, found)
     facts(
         [("id", found["id"]), ("status", found["status"]), ("progress", f"{found['progress']} %"),
          ("failed", found["fail_code"].get("Description", "")), ("created", when(found["created_at"])),
          ("finished", when(found["finished_at"])), ("backup", found["parameters"]["checkpoint_item_id"]),
-         ("server", found["parameters"]["targets"]["server_id"]), ("undo of", found["undo_of"] or ""),
+         ("server", server), ("undo of", found["undo_of"] or ""),
          ("kept for undo in", found["safety_checkpoint_id"] or ""), ("total", size(stats["total"])),
          ("right already", size(stats["kept"])), ("fetched", size(stats["fetched"])), ("saved", size(stats["saved"])),
          ("written", size(stats["written"])), ("zeroed", size(stats["zeroed"])), ("proven", size(stats["verified"]))]
     )  # fmt: skip
     print()
     rows = [
-        (each["volume_id"], each["outcome"], f"{each['progress']} %", each["backup_id"],
+        (names[each["volume_id"]], each["outcome"], f"{each['progress']} %", each["backup_id"],
          " ".join(f"{offset}+{length}" for offset, length in each["ranges"]))
         for each in found["volumes"]
     ]  # fmt: skip
@@ -93,6 +93,6 @@ def watch(client: Client, restore: RestoreId, json: Json = False) -> None:
     if json:
         print_json({"restore": found})
     else:
-        tell_end(found)
+        tell_end(client, found)
     if found["status"] == "fail" or lost_bytes(found):
         raise typer.Exit(Exit.FAILED)

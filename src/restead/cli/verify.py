@@ -23,6 +23,12 @@ from restead.cli.wiring import (
 from restead.domain.verification import DamagedDisk, Depth, Finding, Verification, VerificationState
 
 _MOST_SHOWN = 20  # ranges of one disk; --json has them all
+_DONE = {
+    Depth.STRUCTURE: "of {} of packs tables of contents and pages were read, and no chunk",
+    Depth.OBJECTS: "every bit of {} of packs was hashed",
+    Depth.FULL: "everything in {} of packs was opened",
+}
+"""Depth → what was done to the packs."""
 
 Rate = Annotated[
     str, typer.Option(help="Read so many bytes per second at most: 50M, 1.5G, none.", metavar="RATE")
@@ -63,13 +69,20 @@ def scrub(
     """Hash every bit of every object of a repository; needs no key. Exit code 1 if anything is damaged."""
     doors: Doors = doors_of(ctx)
     settings, limit = settings_of(config), bytes_per_second(rate)
-    findings = []
+    findings, read = [], 0
     with Bar("scrubbing", as_json=json) as bar:
-        for finding in doors.scrub(
-            settings, address, limit, restart, lambda done, total: bar.show(_percent(done, total))
-        ):
+
+        def told(done: int, total: int) -> None:
+            nonlocal read
+            read = done
+            bar.show(_percent(done, total))
+
+        for finding in doors.scrub(settings, address, limit, restart, told):
             findings.append(finding)
             _tell_finding(finding, json)
+    if json:
+        state = VerificationState.DAMAGED if findings else VerificationState.SOUND
+        print_json({"state": state.value, "read": read, "findings": [_finding(each) for each in findings]})
     if findings:
         raise fail(f"{count_of(len(findings), 'object')} damaged", Exit.FAILED)
     say("every object is what its name or its digest says")
@@ -101,25 +114,31 @@ def _tell(found: Verification, json: bool) -> None:
         for line in _lines(disk):
             print_line(line)
     ended = "sound" if found.state is VerificationState.SOUND else f"{count_of(len(found.findings), 'object')} damaged"
-    say(f"{found.depth.value}, begun {when(found.started_at)} UTC: {ended}; {size(found.read)} of packs looked at")
+    done = _DONE[found.depth].format(size(found.read))
+    say(f"{found.depth.value}, begun {when(found.started_at)} UTC: {ended}; {done}")
 
 
 def _tell_finding(finding: Finding, json: bool) -> None:
     if json:
-        print_json({"object": finding.object, "message": finding.message})
+        print_json(_finding(finding))
     else:
         print_line(finding.message)
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    return {"object": finding.object, "message": finding.message}
 
 
 def _lines(disk: DamagedDisk) -> Iterator[str]:
     whose = f"backup {disk.backup_id} {disk.backup_name}" if disk.backup_id else f"manifest {disk.manifest}, in no list"
     lost = size(disk.lost) if disk.ranges else "all"
     server = f" of server {disk.server_name}" if disk.server_name else ""
-    yield f"{whose}{server}: {lost} of disk {disk.disk} is lost"
+    called = f"{disk.disk_name} ({disk.disk})" if disk.disk_name else disk.disk
+    yield f"{whose}{server}: {lost} of disk {called} is lost"
     for offset, length in disk.ranges[:_MOST_SHOWN]:
         yield f"    bytes {offset} to {offset + length}"
     if len(disk.ranges) > _MOST_SHOWN:
-        yield f"    and {len(disk.ranges) - _MOST_SHOWN} more ranges"
+        yield f"    and {count_of(len(disk.ranges) - _MOST_SHOWN, 'more range')}"
 
 
 def plain(found: Verification) -> dict[str, Any]:
@@ -129,11 +148,12 @@ def plain(found: Verification) -> dict[str, Any]:
         "started_at": found.started_at.isoformat(),
         "finished_at": found.finished_at and found.finished_at.isoformat(),
         "read": found.read, "objects": found.objects,
-        "findings": [{"object": each.object, "message": each.message} for each in found.findings],
+        "findings": [_finding(each) for each in found.findings],
         "disks": [
             {"manifest": each.manifest, "project": each.project_id, "disk": each.disk, "backup_id": each.backup_id,
              "backup": each.backup_name, "disk_backup_id": each.disk_backup_id, "server": each.server_name,
-             "lost": each.lost, "ranges": [list(one) for one in each.ranges], "message": each.message}
+             "disk_name": each.disk_name, "lost": each.lost, "ranges": [list(one) for one in each.ranges],
+             "message": each.message}
             for each in found.disks
         ],
     }  # fmt: skip

@@ -44,6 +44,7 @@ class DamagedDisk:
     server_id: str = ""
     server_name: str = ""
     disk_backup_id: str = ""
+    disk_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from restead.domain.backup import Backup, Failure
 from restead.domain.errors import Code
 from restead.domain.restore import Restore, RestorePlan, RestoreStats, VolumeRestore
 from restead.domain.states import Event, RestorePhase, VolumeOutcome
+from restead.domain.wording import count_of
 from restead.records import Transaction, backups, restores
 
 Json = dict[str, Any]
@@ -32,15 +33,16 @@ def trouble(failed: Json, ordinal: int | None, plan: RestorePlan) -> Trouble:
         volume = plan.volumes[ordinal]
         if failed.get("lost"):
             lost = _named(failed["lost"])
-            message = f"bytes {lost} of disk backup {volume.source.id} are damaged in the repository: {message}"
+            source = f"{volume.source.volume_name} ({volume.source.id})"
+            message = f"bytes {lost} of disk backup {source} are damaged in the repository: {message}"
         elif failed.get("where"):
-            message = f"bytes {_named(failed['where'])} of disk {volume.target.id}: {message}"
+            message = f"bytes {_named(failed['where'])} of disk {_disk(plan, ordinal)}: {message}"
     return Trouble(Failure(Code(failed["code"]), message), ordinal)
 
 
 def _named(ranges: Ranges) -> str:
     named = ", ".join(f"{offset} to {offset + length}" for offset, length in ranges[:_MOST_NAMED])
-    return named + (f" and {len(ranges) - _MOST_NAMED} more ranges" if len(ranges) > _MOST_NAMED else "")
+    return named + (f" and {count_of(len(ranges) - _MOST_NAMED, 'more range')}" if len(ranges) > _MOST_NAMED else "")
 
 
 def settle_restored(tx: Transaction, restore: Restore, stats: RestoreStats) -> None:
@@ -165,4 +167,10 @@ def _released(row: Backup, failure: Failure | None) -> Backup:
 def _reason(plan: RestorePlan, why: Trouble, ordinal: int) -> str:
     if why.ordinal in (None, ordinal):
         return why.failure.message
-    return f"not restored, because disk {plan.volumes[why.ordinal or 0].target.id} failed"
+    return f"not restored, because disk {_disk(plan, why.ordinal or 0)} failed"
+
+
+def _disk(plan: RestorePlan, ordinal: int) -> str:
+    """Return what people call a target disk."""
+    target = plan.volumes[ordinal].target
+    return f"{plan.server.name} {target.name} ({target.id})"

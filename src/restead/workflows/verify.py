@@ -15,6 +15,7 @@ from restead.domain.errors import Damaged
 from restead.domain.ids import BackupId, new_id
 from restead.domain.notice import Matter, Outcome
 from restead.domain.verification import DamagedDisk, Depth, Finding, Verification, VerificationState
+from restead.domain.wording import count_of
 from restead.records import Records, Transaction, backups, notices, stock, utc_now, verifications
 from restead.repository import Repository
 
@@ -130,8 +131,9 @@ def warnings_of(records: Records) -> list[str]:
     backups_hit = len({disk.backup_id or disk.manifest for disk in last.disks})
     when = f"{last.started_at:%Y-%m-%d %H:%M}"
     return [
-        f"the verification ({last.depth.value}) of {when} UTC found {len(last.findings)} damaged objects in the "
-        f"repository, and {backups_hit} backups that need them: restead repository damage"
+        f"the verification ({last.depth.value}) of {when} UTC found "
+        f"{count_of(len(last.findings), 'damaged object')} in the repository, and {count_of(backups_hit, 'backup')} "
+        "with something lost: restead repository damage"
     ]
 
 
@@ -152,6 +154,7 @@ def _placed(tx: Transaction, named: dict[tuple[str, str], BackupId], disk: Damag
         server_id=backup.server.id,
         server_name=backup.server.name,
         disk_backup_id=verifications.disk_backups(tx, backup.id).get(disk.manifest, ""),
+        disk_name=next((each.volume_name for each in backup.volumes if each.manifest == disk.manifest), ""),
     )
 
 
