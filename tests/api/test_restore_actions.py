@@ -8,10 +8,11 @@ import pytest
 from tests.api.front import MIB, OTHER, PROJECT, Answer, Front
 
 from restead.domain.caller import DEFAULT_RIGHTS, Action, Caller, Role
-from restead.domain.ids import RestoreId
+from restead.domain.ids import ManifestId, RestoreId
 from restead.domain.restore import Comparison
 from restead.domain.server import Server, ServerStatus
-from restead.records import audit, restores
+from restead.domain.verification import DamagedDisk, Depth, Verification, VerificationState
+from restead.records import audit, restores, verifications
 from restead.records.tables import restores as restore_table
 
 
@@ -68,6 +69,26 @@ class TestPlan:
         ]  # fmt: skip
         body["restore"]["parameters"]["compare"] = False
         assert not exact & set(front.post("/restores/plan", body).json["plan"]["volumes"][0])
+
+    @pytest.mark.parametrize(
+        ("found", "told"),
+        [
+            (((4096, 512),), {"bytes": 512, "ranges": [[4096, 512]]}),
+            ((), {"bytes": 20 * MIB, "ranges": [[0, 20 * MIB]]}),  # its manifest is lost
+        ],
+    )
+    def test_what_a_verification_found_lost_stands_in_the_plan(
+        self, front: Front, found: tuple[tuple[int, int], ...], told: dict[str, object]
+    ) -> None:
+        server = front.server(20 * MIB)
+        backup = front.backup_of(server)
+        lost = DamagedDisk(ManifestId("1.0"), backup.project_id, "a disk", found, sum(n for _, n in found), "flipped")
+        with front.records.begin() as tx:
+            looked = Verification("v", Depth.FULL, VerificationState.DAMAGED, tx.now, tx.now, disks=(lost,))
+            verifications.keep(tx, looked)
+        (volume,) = front.post("/restores/plan", front.restore_body(backup, server)).json["plan"]["volumes"]
+        assert volume["known_lost"].pop("found_at")
+        assert volume["known_lost"] == told
 
     def test_a_plan_is_refused_as_the_restore_would_be(self, front: Front) -> None:
         server = front.server()

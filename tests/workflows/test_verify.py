@@ -2,14 +2,17 @@
 
 import random
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from tests.house import PROJECT, House
 from tests.repository.harm import some_things, spoil
 
+from restead.domain.backup import Backup
 from restead.domain.errors import Unavailable
 from restead.domain.ids import new_id
+from restead.domain.restore import KnownLost, Mapping, RestoreRequest, VolumePlan
 from restead.domain.states import RestoreState
 from restead.domain.verification import Depth, Verification, VerificationState
 from restead.records import utc_now, verifications
@@ -42,6 +45,30 @@ def test_what_is_damaged_is_kept_backup_by_backup(house: House) -> None:
     house.scribble(server, 5)
     restore = house.restore(backups[0], salvage=True)
     assert restore.volumes[0].ranges == found.disks[0].ranges
+
+
+def test_a_plan_tells_of_what_was_found_lost(house: House) -> None:
+    """Also after a look at the structure alone, which sees no flipped bit; not of backups that are whole."""
+    server = house.server((64 * 1024,))
+    backup, verifier = house.protect(server), Verifier(house.records, house.repository)
+    manifest = backup.volumes[0].manifest
+    assert manifest is not None
+    spoil(house.repository, house.store, some_things(house.repository, manifest, random.Random(1), chunks=2, pages=0))
+    assert _planned(house, backup)[0].known_lost is None
+    found = verifier.verify(Depth.OBJECTS)
+    verifier.verify(Depth.STRUCTURE)
+    house.scribble(server, 5)
+    known = _planned(house, backup)[0].known_lost
+    assert known == KnownLost(found.started_at, found.disks[0].lost, found.disks[0].ranges)
+    assert _planned(house, house.protect(server))[0].known_lost is None
+    assert house.restore(backup, salvage=True).volumes[0].ranges == known.ranges
+
+
+def _planned(house: House, backup: Backup) -> Sequence[VolumePlan]:
+    volumes = zip(backup.volumes, backup.server.volumes, strict=True)
+    mappings = tuple(Mapping(source.id, target.id) for source, target in volumes)
+    request = RestoreRequest(backup.checkpoint_id, backup.id, backup.server.id, mappings, power_on=False)
+    return house.service.restores.plan(house.caller, PROJECT, request).volumes
 
 
 def test_the_chore_verifies_when_it_is_time(house: House) -> None:

@@ -4,12 +4,20 @@ from typing import Annotated, NotRequired
 
 from typing_extensions import TypedDict
 
-from restead.api.answers import Whole, one_of
+from restead.api.answers import Time, Whole, one_of, time
 from restead.domain.restore import PlanReport, VolumePlan
 
 
+class KnownLostView(TypedDict):
+    """What a verification has found lost of a disk backup; `ranges` are pairs of offset and length."""
+
+    found_at: Time
+    bytes: Whole
+    ranges: list[list[Whole]]
+
+
 class PlanVolumeView(TypedDict):
-    """What would be done to one disk, in bytes; the last five only if disks were compared."""
+    """What would be done to one disk, in bytes; exact numbers only if disks were compared."""
 
     backup_id: str
     volume_id: str
@@ -21,6 +29,7 @@ class PlanVolumeView(TypedDict):
     to_zero: NotRequired[Whole]
     to_save: NotRequired[Whole]
     damaged: NotRequired[list[list[Whole]]]
+    known_lost: NotRequired[KnownLostView]
 
 
 class PlanView(TypedDict):
@@ -60,4 +69,7 @@ def _volume(volume: VolumePlan) -> PlanVolumeView:
             found[name] = exact
     if volume.damaged is not None:
         found["damaged"] = [[offset, length] for offset, length in volume.damaged]
+    if (lost := volume.known_lost) is not None:
+        ranges = [[offset, length] for offset, length in lost.ranges]
+        found["known_lost"] = {"found_at": time(lost.found_at), "bytes": lost.size, "ranges": ranges}
     return found

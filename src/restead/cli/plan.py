@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from restead.cli.client import Json
-from restead.cli.show import size, table
+from restead.cli.show import count_of, size, table, when
 from restead.cli.wiring import say
 
+_MOST_SHOWN = 20  # ranges of one disk; --json has them all
 _EXACT = ("kept", "to_write", "to_zero", "to_save")
 _ACTIONS = {(): "the server stays stopped", ("stop",): "the server would be stopped",
             ("start",): "the server would be started afterwards",
@@ -27,6 +28,7 @@ def show_plan(plan: Json, names: Mapping[str, str], *, compare: bool) -> None:
         for offset, length in each.get("damaged", ()):
             say(f"disk {names.get(each['volume_id'], each['volume_id'])}: bytes {offset} to {offset + length} are lost "
                 "in the repository: refused, or zeroes with --salvage")  # fmt: skip
+    tell_known_lost(plan, names)
     if compare and not exact:
         say("the server runs: its disks can be compared when it is stopped")
     for each in volumes:
@@ -34,3 +36,17 @@ def show_plan(plan: Json, names: Mapping[str, str], *, compare: bool) -> None:
             tail, name = size(each["target_size"] - each["size"]), names.get(each["volume_id"], each["volume_id"])
             say(f"disk {name} is larger than the backup: its last {tail} would be zeroed")
     say(f"{_ACTIONS[tuple(plan['server_actions'])]}; nothing was changed")
+
+
+def tell_known_lost(plan: Json, names: Mapping[str, str]) -> None:
+    """Say what verifications have found lost of the disks that were not compared."""
+    for each in plan["volumes"]:
+        if (lost := each.get("known_lost")) is None or "damaged" in each:
+            continue
+        say(f"disk {names.get(each['volume_id'], each['volume_id'])}: the verification of {when(lost['found_at'])} UTC "
+            f"found {size(lost['bytes'])} of its backup lost in the repository: unless the disk still holds that, the "
+            "restore is refused, or with --salvage it becomes zeroes")  # fmt: skip
+        for offset, length in lost["ranges"][:_MOST_SHOWN]:
+            say(f"    bytes {offset} to {offset + length}")
+        if len(lost["ranges"]) > _MOST_SHOWN:
+            say(f"    and {count_of(len(lost['ranges']) - _MOST_SHOWN, 'more range')}")

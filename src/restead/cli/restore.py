@@ -13,7 +13,7 @@ from restead.cli import find
 from restead.cli.client import PROVIDER, Client
 from restead.cli.client import Json as Body
 from restead.cli.following import follow, lost_bytes, tell_end
-from restead.cli.plan import show_plan
+from restead.cli.plan import show_plan, tell_known_lost
 from restead.cli.show import count_of, print_json, shown, size, when
 from restead.cli.wiring import Exit, Json, NoWait, PowerOn, agree, over_http, say, stderr
 from restead.domain.errors import InvalidRequest, NotFound
@@ -229,6 +229,7 @@ def _show(request: _Request, plan: Body) -> None:
         about += f"; the backup is of {size(planned['size'])}, the last {size(tail)} are zeroed" if tail else ""
         which = f"    {source['source_volume_name']} → {disk['name']}"
         stderr.print(Text(shown(which), "bold"), Text(shown(about), "dim"))
+    tell_known_lost(plan, {disk["id"]: disk["name"] for _, disk in request.pairs})
     say(_power(server, after=request.power_on))
     if "salvage" in request.extensions:
         say("what of the backup is lost in the repository becomes ZEROES on the disks; its ranges are told at the end")

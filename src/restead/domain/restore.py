@@ -124,6 +124,16 @@ class VolumePlan:
     to_zero: int | None = None
     to_save: int | None = None
     damaged: tuple[tuple[int, int], ...] | None = None  # (offset, length) of what is needed and lost
+    known_lost: "KnownLost | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLost:
+    """What a verification has found lost of a disk backup.  The disk may hold it still, or a backup since then."""
+
+    found_at: datetime  # when that verification began
+    size: int  # bytes
+    ranges: tuple[tuple[int, int], ...]  # (offset, length); of very many only the first
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """Rows of verifications: what was looked at when, and what was wrong."""
 
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from restead.domain.ids import BackupId
-from restead.domain.verification import Depth, Verification, VerificationState
+from restead.domain.ids import BackupId, ManifestId
+from restead.domain.verification import DamagedDisk, Depth, Verification, VerificationState
 from restead.records.database import Transaction
 from restead.records.encoding import build, plain
 from restead.records.tables import verifications, volume_backups
@@ -41,6 +43,20 @@ def newest(tx: Transaction, *, ended: bool = False, depth: Depth | None = None) 
     if times["finished_at"] is not None:
         times["finished_at"] = times["finished_at"].isoformat()
     return build(Verification, {**row, **times})
+
+
+def known_lost(tx: Transaction, manifests: Collection[ManifestId]) -> dict[ManifestId, tuple[datetime, DamagedDisk]]:
+    """Return what the newest verifications have found lost of these, and when they began.
+
+    One of the structure says nothing of bits: it takes nothing back that a deeper one has found.
+    """
+    ended = [each for depth in Depth if (each := newest(tx, ended=True, depth=depth)) is not None]
+    ended.sort(key=lambda each: each.started_at)
+    deeper = [at for at, each in enumerate(ended) if each.depth is not Depth.STRUCTURE]
+    counting = ended[deeper[-1] if deeper else 0 :]
+    return {
+        disk.manifest: (each.started_at, disk) for each in counting for disk in each.disks if disk.manifest in manifests
+    }
 
 
 def disk_backups(tx: Transaction, backup_id: BackupId) -> dict[str, str]:

@@ -6,10 +6,11 @@ from dataclasses import fields, replace
 from restead.domain.backup import Backup
 from restead.domain.caller import Action, Caller
 from restead.domain.errors import Code, Forbidden, InvalidRequest, NotFound
-from restead.domain.ids import ProjectId, RestoreId, RunId, new_id, same_id
+from restead.domain.ids import ManifestId, ProjectId, RestoreId, RunId, new_id, same_id
 from restead.domain.listing import Page, RestoreFilter, Window
 from restead.domain.restore import (
     Comparison,
+    KnownLost,
     Mapping,
     PlanReport,
     Restore,
@@ -23,7 +24,7 @@ from restead.domain.restore import (
 )
 from restead.domain.run import RunEvent, RunKind, Told
 from restead.domain.states import Event, RestorePhase, RestoreState
-from restead.records import Transaction, backups, checkpoints, events, restores, runs, servers
+from restead.records import Transaction, backups, checkpoints, events, restores, runs, servers, verifications
 from restead.service.doors import Doors
 
 _DECIDED = (RestorePhase.STARTING, RestorePhase.ENDED)
@@ -57,6 +58,7 @@ class Restores:
             compared = self._doors.compare(project_id, plan)
         if not request.safety:
             compared = [found and replace(found, to_save=0) for found in compared]
+        lost = self._known_lost(plan)
         volumes = tuple(
             VolumePlan(
                 backup_id=mapping.volume_backup_id,
@@ -64,11 +66,22 @@ class Restores:
                 size=volume.source.size,
                 target_size=volume.target.size,
                 to_write_at_most=volume.target.size,
+                known_lost=lost.get(volume.wanted),
                 **({} if found is None else {each.name: getattr(found, each.name) for each in fields(found)}),
             )
             for mapping, volume, found in zip(request.mappings, plan.volumes, compared, strict=True)
         )
         return PlanReport(plan.server.id, plan.server_actions, volumes)
+
+    def _known_lost(self, plan: RestorePlan) -> dict[ManifestId, KnownLost]:
+        """Return what verifications have found lost of what is wanted."""
+        sizes = {volume.wanted: volume.source.size for volume in plan.volumes}
+        with self._doors.records.read() as tx:
+            found = verifications.known_lost(tx, sizes)
+        return {
+            id: KnownLost(at, disk.lost, disk.ranges) if disk.ranges else KnownLost(at, sizes[id], ((0, sizes[id]),))
+            for id, (at, disk) in found.items()
+        }
 
     def list(self, caller: Caller, project_id: ProjectId, wanted: RestoreFilter, window: Window) -> Page[Restore]:
         caller.require(Action.RESTORES_LIST, project_id)
