@@ -79,7 +79,7 @@ def _knock(place: Place) -> bool:
 
 
 def _until(look: Callable[[], bool]) -> None:
-    until = time.monotonic() + 15
+    until = time.monotonic() + 90
     while not look():
         assert time.monotonic() < until
         time.sleep(0.002)
