@@ -28,13 +28,13 @@ def test_a_repository_that_is_remounted_read_only_is_waited_for(tmp_path: Path) 
         good = running.wait_for_backup(running.begin_backup(scene.server))["id"]
         scene.change()
         wait_until(lambda: disk.remount("ro"), "something is always written to the repository")
+        assert place.run("repository", "list").returncode == 0
         since = scene.mark()
-        backup = running.begin_backup(scene.server)
+        backup = running.begin_backup(scene.server)  # from here on it waits for no longer than its tries last
         assert _WHY in scene.wait_logged("step is tried again", since)["reason"]
         until = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S}"
         assert_come_again(running.http.post(f"/checkpoint_items/{good}/action", json={"hold": {"until": until}}), _WHY)
         assert {each["id"] for each in running.get("/checkpoint_items")["checkpoint_items"]} == {good, backup}
-        assert place.run("repository", "list").returncode == 0
         assert disk.remount("rw")
         assert running.wait_for_backup(backup)["status"] == "available"
 
