@@ -4,14 +4,14 @@ The bytes of backups, and what each was called at first, stand in the repository
 are not kept.  Readers ignore what they do not know, so parts and members may be added.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from restead.domain.backup import Backup
-from restead.domain.ids import ProjectId, canonical_id
+from restead.domain.ids import BackupId, ProjectId, canonical_id
 from restead.domain.policy import Keep, Policy
 from restead.domain.states import BackupState
 from restead.domain.token import Token
@@ -31,7 +31,7 @@ _KEPT = (BackupState.AVAILABLE, BackupState.RESTORING)
 _NOT_OF_BACKUP = ("server", "state", "updated_at", "progress", "failed_operation", "failure", "held_until")
 _NOT_OF_POLICY = ("considered_until", "retained_at")
 _NOT_OF_VOLUME = ("state", "manifest")
-_AT_ONCE = 500  # backups whose disks are asked for together
+_IN_PARTS = {"yield_per": 500}  # rows that are fetched together, and backups whose disks are asked for together
 
 
 def fingerprint(tx: Transaction) -> Json:
@@ -47,11 +47,12 @@ def fingerprint(tx: Transaction) -> Json:
     return {"rows": [str(each) for each in found], "throttles": _throttles(tx), "quotas": _quotas(tx)}
 
 
-def parts(tx: Transaction) -> Json:
-    """Return all of it, by name."""
+def parts(tx: Transaction, besides: Collection[BackupId] = ()) -> Json:
+    """Return all of it, by name; nothing of the backups *besides*, which may be very many."""
+    kept = [_backup(backup) for backup in _backups(tx, besides)]
     return {
-        "backups": [_backup(backup) for backup in _backups(tx)],
-        "checkpoints": _checkpoints(tx),
+        "backups": kept,
+        "checkpoints": _checkpoints(tx, {each["checkpoint_id"] for each in kept}),
         "tokens": [
             {name: plain(value) for name, value in row._mapping.items()}
             for row in tx.connection.execute(sa.select(tokens).order_by(tokens.c.id))
@@ -117,10 +118,10 @@ def _token(kept: Json) -> Json:
     return {**{name: getattr(token, name) for name in Token.__slots__}, "hash": str(kept["hash"])}
 
 
-def _backups(tx: Transaction) -> Iterator[Backup]:
+def _backups(tx: Transaction, besides: Collection[BackupId]) -> Iterator[Backup]:
     query = sa.select(backups).where(backups.c.state.in_(_KEPT)).order_by(backups.c.id)
-    for rows in tx.connection.execute(query).partitions(_AT_ONCE):
-        yield from backups_of(tx, rows)
+    for rows in tx.connection.execute(query, execution_options=_IN_PARTS).partitions():
+        yield from backups_of(tx, [row for row in rows if row.id not in besides])
 
 
 def _backup(backup: Backup) -> Json:
@@ -128,10 +129,12 @@ def _backup(backup: Backup) -> Json:
     return _without(plain(backup), _NOT_OF_BACKUP) | {"volumes": volumes}
 
 
-def _checkpoints(tx: Transaction) -> list[Json]:
+def _checkpoints(tx: Transaction, wanted: Collection[str]) -> list[Json]:
     inside = sa.select(backups.c.checkpoint_id).where(backups.c.state.in_(_KEPT))
-    rows = tx.connection.execute(sa.select(checkpoints).where(checkpoints.c.id.in_(inside)).order_by(checkpoints.c.id))
-    return [_without(plain(each), ("state", "updated_at")) for each in map(checkpoint_of, rows)]
+    query = sa.select(checkpoints).where(checkpoints.c.id.in_(inside)).order_by(checkpoints.c.id)
+    rows = tx.connection.execute(query, execution_options=_IN_PARTS)
+    found = (checkpoint_of(row) for row in rows if row.id in wanted)
+    return [_without(plain(each), ("state", "updated_at")) for each in found]
 
 
 def _throttles(tx: Transaction) -> dict[str, int]:

@@ -115,14 +115,14 @@ class CopyKeeper:
 
         Such a one may be of a project that is being erased, and a crash has left its row as it was.
         """
+        # Left out before anything is made of their rows: they may be very many.
+        unheld = take_stock(self._records, self._repository).unheld
         with self._records.read() as tx:  # all rows are read: for so long nobody could write
-            service, parts = remembered.own_id(tx), service_copy.parts(tx)
+            service, parts = remembered.own_id(tx), service_copy.parts(tx, unheld)
         if service is None:
             with self._records.begin() as tx:
                 service = remembered.service_id(tx)
-        unheld = take_stock(self._records, self._repository).unheld
-        held = [each for each in _backups(parts) if each["id"] not in unheld]
-        return service, {**_only(parts, held), "servers": servers}
+        return service, {**parts, "servers": servers}
 
     def _forget_old(self, newest: int) -> None:
         try:
