@@ -15,7 +15,7 @@ from tests.records.rows import add_backup
 
 from restead.domain.errors import Damaged, InvalidRequest
 from restead.domain.listing import BackupFilter
-from restead.records import Records, RecordsUnavailable, Transaction, backups
+from restead.records import Records, RecordsUnavailable, Transaction, backups, stock
 from restead.records.tables import runs as run_table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -219,3 +219,15 @@ def at_once(do: Callable[[int], object], count: int) -> None:
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_disks_are_fetched_in_parts_not_all_at_once(cluster: Cluster, records: Records) -> None:
+    """While a million are taken in the server is asked again and again, and does not take us for dead."""
+    write(records, "b")
+    with records.read() as tx:
+        disks = stock.named(tx)
+        first = next(disks)
+        asked = cluster.do("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        assert [first.backup_id, *(each.backup_id for each in disks)] == ["b", "b"]
+    assert len(asked) == 1
+    assert str(asked[0][0]).startswith("FETCH")

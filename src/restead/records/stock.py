@@ -1,5 +1,7 @@
 """What rows name of the repository, and rows made anew of what it holds."""
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 
 from restead.domain.backup import Backup, Checkpoint
@@ -13,11 +15,14 @@ from restead.records.tables import backups as backup_table
 from restead.records.tables import checkpoints as checkpoint_table
 from restead.records.tables import volume_backups
 
+_AT_ONCE = 1000  # rows
 
-def named(tx: Transaction, state: BackupState | None = None) -> list[NamedDisk]:
-    """Return every disk backup that names a manifest, backup by backup; those of deleted ones do not count.
 
-    *state*: only of backups in that state.
+def named(tx: Transaction, state: BackupState | None = None) -> Iterator[NamedDisk]:
+    """Yield every disk backup that names a manifest, backup by backup; those of deleted ones do not count.
+
+    *state*: only of backups in that state.  They are fetched in parts: while a million are taken in at once nothing is
+    asked of the database, which takes us for dead after a minute of that.
     """
     which = backup_table.c.state != BackupState.DELETED if state is None else backup_table.c.state == state
     query = (
@@ -29,10 +34,8 @@ def named(tx: Transaction, state: BackupState | None = None) -> list[NamedDisk]:
         .where(volume_backups.c.manifest.is_not(None), which)
         .order_by(backup_table.c.created_at, backup_table.c.id, volume_backups.c.ordinal)
     )  # fmt: skip
-    return [
-        NamedDisk(ManifestId(row[0]), ProjectId(row[1]), BackupId(row[2]), VolumeId(row[3]), RunId(row[4]))
-        for row in tx.connection.execute(query)
-    ]
+    for row in tx.connection.execute(query, execution_options={"yield_per": _AT_ONCE}):
+        yield NamedDisk(ManifestId(row[0]), ProjectId(row[1]), BackupId(row[2]), VolumeId(row[3]), RunId(row[4]))
 
 
 def of_run(tx: Transaction, project_id: ProjectId, run_id: RunId) -> tuple[Backup, ...]:

@@ -61,7 +61,7 @@ def take_stock(records: Records, repository: Repository) -> Stock:
         # The rows first: what is committed meanwhile is of a run that they know to be under way.
         under_way = runs.under_way(tx)
         named = {_key_of_named(each): each.backup_id for each in stock.named(tx)}
-        available = stock.named(tx, BackupState.AVAILABLE)
+        available = list(stock.named(tx, BackupState.AVAILABLE))
     return Stock(list(repository.log.refresh().manifests.values()), named, available, under_way)
 
 
