@@ -12,10 +12,11 @@ from tests.repository.harm import some_things, spoil
 from restead.domain.backup import Backup
 from restead.domain.errors import Unavailable
 from restead.domain.ids import new_id
+from restead.domain.notice import Matter
 from restead.domain.restore import KnownLost, Mapping, RestoreRequest, VolumePlan
 from restead.domain.states import RestoreState
 from restead.domain.verification import Depth, Verification, VerificationState
-from restead.records import utc_now, verifications
+from restead.records import notices, utc_now, verifications
 from restead.workflows.verify import Pace, Regularly, Verifier, warnings_of
 
 
@@ -40,11 +41,26 @@ def test_what_is_damaged_is_kept_backup_by_backup(house: House) -> None:
     (warning,) = warnings_of(house.records)
     assert "1 damaged object in" in warning
     assert "2 backups" in warning
-    view = house.service.verifications.newest(house.caller, PROJECT)
+    view = house.service.verifications.standing(house.caller, PROJECT)
     assert view == found
     house.scribble(server, 5)
     restore = house.restore(backups[0], salvage=True)
     assert restore.volumes[0].ranges == found.disks[0].ranges
+
+
+def test_a_look_at_the_structure_alone_takes_nothing_back(house: House) -> None:
+    """It sees no flipped bit: what a deeper one has found stands, and nobody is told that all is well again."""
+    server = house.server((64 * 1024,))
+    manifest = house.protect(server).volumes[0].manifest
+    verifier = Verifier(house.records, house.repository)
+    assert manifest is not None
+    spoil(house.repository, house.store, some_things(house.repository, manifest, random.Random(1), chunks=1, pages=0))
+    found = verifier.verify(Depth.OBJECTS)
+    assert verifier.verify(Depth.STRUCTURE).state is VerificationState.SOUND
+    assert house.service.verifications.standing(house.caller, PROJECT) == found
+    assert "the verification (objects)" in warnings_of(house.records)[0]
+    with house.records.read() as tx:
+        assert notices.in_trouble(tx, Matter.VERIFICATION)
 
 
 def test_a_plan_tells_of_what_was_found_lost(house: House) -> None:

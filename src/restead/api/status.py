@@ -53,7 +53,7 @@ class StatusBody(TypedDict):
 @router.get("", **documented("showStatus", "Show how the service is", answers=StatusBody))
 def show_status(call: Annotated[Call, Depends(may(Action.SERVERS_LIST))]) -> Json:
     stored = call.service.quotas.stored(call.caller, call.project_id)
-    found = call.service.verifications.newest(call.caller, call.project_id)
+    found = call.service.verifications.standing(call.caller, call.project_id)
     view: StatusView = {
         "version": __version__,
         "warnings": list(call.door.warnings()),

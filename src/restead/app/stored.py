@@ -80,7 +80,7 @@ class FolderStored:
 
     def verified(self) -> Verification | None:
         with self._opened.records.read() as tx:
-            return verifications.newest(tx, ended=True)
+            return verifications.standing(tx)
 
     def _repository(self) -> Repository:
         with self._opened.folder.setting_up():

@@ -56,8 +56,10 @@ def _longest_wait(tx: Transaction) -> timedelta:
 
 
 def _looked(tx: Transaction) -> Looked | None:
-    last = verifications.newest(tx, ended=True)
-    return None if last is None else Looked(tx.now - last.started_at, len(last.findings), len(last.disks))
+    last, stands = verifications.newest(tx, ended=True), verifications.standing(tx)
+    if last is None or stands is None:
+        return None
+    return Looked(tx.now - last.started_at, len(stands.findings), len(stands.disks))
 
 
 def _ages(tx: Transaction, most: int) -> tuple[list[ServerAge], bool]:

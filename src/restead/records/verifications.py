@@ -13,6 +13,7 @@ from restead.records.encoding import build, plain
 from restead.records.tables import verifications, volume_backups
 
 _KEPT = 100  # the newest
+_DEEPER = (Depth.OBJECTS, Depth.FULL)  # these have looked at every bit
 
 
 def keep(tx: Transaction, verification: Verification) -> None:
@@ -25,17 +26,18 @@ def keep(tx: Transaction, verification: Verification) -> None:
     tx.connection.execute(verifications.delete().where(verifications.c.id.in_(old.scalar_subquery())))
 
 
-def newest(tx: Transaction, *, ended: bool = False, depth: Depth | None = None) -> Verification | None:
-    """Return the last one, None if there is none; *ended*: that came to its end; *depth*: of that depth.
+def newest(
+    tx: Transaction, *, ended: bool = False, depths: Collection[Depth] = tuple(Depth)
+) -> Verification | None:
+    """Return the last one, None if there is none; *ended*: that came to its end; *depths*: of one of these.
 
     One that a wrong clock dates ahead of now counts only where there is no other: it would hide all until then.
     """
     began = verifications.c.started_at
-    query = sa.select(verifications).order_by(began > tx.now, began.desc()).limit(1)
+    query = sa.select(verifications).where(verifications.c.depth.in_(depths))
+    query = query.order_by(began > tx.now, began.desc()).limit(1)
     if ended:
         query = query.where(verifications.c.state != VerificationState.RUNNING)
-    if depth is not None:
-        query = query.where(verifications.c.depth == depth)
     row = tx.connection.execute(query).mappings().first()
     if row is None:
         return None
@@ -45,14 +47,26 @@ def newest(tx: Transaction, *, ended: bool = False, depth: Depth | None = None) 
     return build(Verification, {**row, **times})
 
 
+def standing(tx: Transaction) -> Verification | None:
+    """Return the one whose result stands, None if none has come to its end: the last.
+
+    One of the structure says nothing of bits: when it is well it takes nothing back that a deeper one has found.
+    """
+    last = newest(tx, ended=True)
+    if last is None or last.depth in _DEEPER or last.state is not VerificationState.SOUND:
+        return last
+    deeper = newest(tx, ended=True, depths=_DEEPER)
+    return deeper if deeper is not None and deeper.state is VerificationState.DAMAGED else last
+
+
 def known_lost(tx: Transaction, manifests: Collection[ManifestId]) -> dict[ManifestId, tuple[datetime, DamagedDisk]]:
     """Return what the newest verifications have found lost of these, and when they began.
 
-    One of the structure says nothing of bits: it takes nothing back that a deeper one has found.
+    As `standing`: one of the structure takes nothing back that a deeper one has found.
     """
-    ended = [each for depth in Depth if (each := newest(tx, ended=True, depth=depth)) is not None]
+    ended = [each for depth in Depth if (each := newest(tx, ended=True, depths=(depth,))) is not None]
     ended.sort(key=lambda each: each.started_at)
-    deeper = [at for at, each in enumerate(ended) if each.depth is not Depth.STRUCTURE]
+    deeper = [at for at, each in enumerate(ended) if each.depth in _DEEPER]
     counting = ended[deeper[-1] if deeper else 0 :]
     return {
         disk.manifest: (each.started_at, disk) for each in counting for disk in each.disks if disk.manifest in manifests

@@ -11,8 +11,8 @@ class Verifications:
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
 
-    def newest(self, caller: Caller, project_id: ProjectId) -> Verification | None:
-        """Return the last one that came to its end, None if there is none."""
+    def standing(self, caller: Caller, project_id: ProjectId) -> Verification | None:
+        """Return the one whose result stands, None if none has come to its end."""
         caller.require(Action.SERVERS_LIST, project_id)
         with self._doors.records.read() as tx:
-            return verifications.newest(tx, ended=True)
+            return verifications.standing(tx)

@@ -97,9 +97,10 @@ class Verifier:
     def _keep(self, verification: Verification) -> None:
         with self._records.begin() as tx:
             verifications.keep(tx, verification)
-            if verification.state is not VerificationState.RUNNING:
-                sound = verification.state is VerificationState.SOUND
-                notices.heard(tx, Matter.VERIFICATION, Outcome.GOOD if sound else Outcome.FAILED, _told(verification))
+            if verification.state is VerificationState.DAMAGED:
+                notices.heard(tx, Matter.VERIFICATION, Outcome.FAILED, _told(verification))
+            elif verification.state is VerificationState.SOUND and verifications.standing(tx) == verification:
+                notices.heard(tx, Matter.VERIFICATION, Outcome.GOOD, _told(verification))
 
 
 class Regularly:
@@ -123,9 +124,9 @@ class Regularly:
 
 
 def warnings_of(records: Records) -> list[str]:
-    """Return what an operator should know of the last verification that came to its end."""
+    """Return what an operator should know of the verification whose result stands."""
     with records.read() as tx:
-        last = verifications.newest(tx, ended=True)
+        last = verifications.standing(tx)
     if last is None or last.state is not VerificationState.DAMAGED:
         return []
     backups_hit = len({disk.backup_id or disk.manifest for disk in last.disks})
