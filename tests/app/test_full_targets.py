@@ -28,7 +28,7 @@ def test_a_repository_that_gets_full_while_a_restore_keeps_what_it_overwrites(tm
             new = place.disk("new", path.stat().st_size, seed=seed).read_bytes()
             path.write_bytes(new[::-1])
         overwritten, since = scene.contents(), scene.mark()
-        disk.fill(but=5 * MIB)  # of 12 that it would take
+        disk.fill(but=MIB)  # of four that it would take
         restore = running.begin_restore(backup)
         tried = scene.wait_logged("step is tried again", since)
         assert _FULL in tried["reason"] or "no space for" in tried["reason"]
