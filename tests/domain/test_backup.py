@@ -43,7 +43,7 @@ def test_excluded_disks_are_left_out_of_plan_and_server() -> None:
         (Code.SERVER_KIND_NOT_PROTECTABLE, "bare_metal", lambda: _plan(replace(_SERVER, kind=Kind.BARE_METAL))),
         (Code.SERVER_KIND_NOT_PROTECTABLE, "disks on far", lambda: _plan(replace(_SERVER, disks_at="far"))),
         (Code.NO_DISK_TO_BACK_UP, "server s", lambda: _plan(replace(_SERVER, volumes=()))),
-        (Code.NO_DISK_TO_BACK_UP, "all 2 disks",
+        (Code.NO_DISK_TO_BACK_UP, "every disk of server",
          lambda: _plan(request=replace(_REQUEST, excluded=(VolumeId("v0"), VolumeId("v1"))))),
         (Code.WRONG_PARAMETER, "v9", lambda: _plan(request=replace(_REQUEST, excluded=(VolumeId("v9"),)))),
         (Code.SHARED_DISK, "v1", lambda: _plan(shared=False)),
