@@ -133,6 +133,15 @@ class Caller:
         if not self._allow(self.roles if project_id == self.project_id else self._everywhere, action):
             raise Forbidden(f"no role of this token allows {action.value} in project {project_id}")
 
+    def scope(self, action: Action, project_id: ProjectId, *, all_projects: bool) -> ProjectId | None:
+        """Return the project in which they do *action*; None: in all, which was asked for and they may.
+
+        Raises:
+            Forbidden: as `require`.
+        """
+        self.require(action, project_id)
+        return None if all_projects and self.may_everywhere(action) else project_id
+
     @property
     def _everywhere(self) -> frozenset[str]:
         return self.roles & self.rights.everywhere

@@ -16,18 +16,16 @@ class Backups:
         self._doors = doors
 
     def list(self, caller: Caller, project_id: ProjectId, wanted: BackupFilter, window: Window) -> Page[Backup]:
-        caller.require(Action.BACKUPS_LIST, project_id)
-        every = window.all_projects and caller.may_everywhere(Action.BACKUPS_LIST)
+        where = caller.scope(Action.BACKUPS_LIST, project_id, all_projects=window.all_projects)
         with self._doors.records.read() as tx:
-            return backups.list_backups(tx, None if every else project_id, wanted, window)
+            return backups.list_backups(tx, where, wanted, window)
 
     def count(
         self, caller: Caller, project_id: ProjectId, wanted: BackupFilter, all_projects: bool = False
     ) -> int:
-        caller.require(Action.BACKUPS_LIST, project_id)
-        every = all_projects and caller.may_everywhere(Action.BACKUPS_LIST)
+        where = caller.scope(Action.BACKUPS_LIST, project_id, all_projects=all_projects)
         with self._doors.records.read() as tx:
-            return backups.count(tx, None if every else project_id, wanted)
+            return backups.count(tx, where, wanted)
 
     def hold(self, caller: Caller, project_id: ProjectId, id: BackupId, until: datetime) -> Backup:
         """Let nobody delete the backup before *until*; when this returns, every service and collection is bound.

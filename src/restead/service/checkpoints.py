@@ -59,10 +59,9 @@ class Checkpoints:
     def list(
         self, caller: Caller, project_id: ProjectId, wanted: CheckpointFilter, window: Window
     ) -> Page[Checkpoint]:
-        caller.require(Action.BACKUPS_LIST, project_id)
-        every = window.all_projects and caller.may_everywhere(Action.BACKUPS_LIST)
+        where = caller.scope(Action.BACKUPS_LIST, project_id, all_projects=window.all_projects)
         with self._doors.records.read() as tx:
-            return checkpoints.list_checkpoints(tx, None if every else project_id, wanted, window)
+            return checkpoints.list_checkpoints(tx, where, wanted, window)
 
     def checkpoint(self, caller: Caller, project_id: ProjectId, id: CheckpointId) -> Checkpoint:
         """Return one.  Raises NotFound, also for another project's."""

@@ -15,10 +15,9 @@ class Operations:
     def list(
         self, caller: Caller, project_id: ProjectId, wanted: OperationFilter, window: Window
     ) -> Page[Operation]:
-        caller.require(Action.TASKS_LIST, project_id)
-        every = window.all_projects and caller.may_everywhere(Action.TASKS_LIST)
+        where = caller.scope(Action.TASKS_LIST, project_id, all_projects=window.all_projects)
         with self._doors.records.read() as tx:
-            return operations.list_operations(tx, None if every else project_id, wanted, window)
+            return operations.list_operations(tx, where, wanted, window)
 
     def operation(self, caller: Caller, project_id: ProjectId, id: str) -> Operation:
         """Return one.  Raises NotFound, also for another project's."""

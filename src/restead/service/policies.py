@@ -73,10 +73,9 @@ class Policies:
         return policy
 
     def list(self, caller: Caller, project_id: ProjectId, name: str | None, window: Window) -> Page[Policy]:
-        caller.require(Action.POLICIES_LIST, project_id)
-        every = window.all_projects and caller.may_everywhere(Action.POLICIES_LIST)
+        where = caller.scope(Action.POLICIES_LIST, project_id, all_projects=window.all_projects)
         with self._doors.records.read() as tx:
-            return policies.list_policies(tx, None if every else project_id, name, window)
+            return policies.list_policies(tx, where, name, window)
 
     def policy(self, caller: Caller, project_id: ProjectId, id: str) -> Policy:
         """Return one.  Raises NotFound, also for another project's."""

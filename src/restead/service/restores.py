@@ -84,10 +84,9 @@ class Restores:
         }
 
     def list(self, caller: Caller, project_id: ProjectId, wanted: RestoreFilter, window: Window) -> Page[Restore]:
-        caller.require(Action.RESTORES_LIST, project_id)
-        every = window.all_projects and caller.may_everywhere(Action.RESTORES_LIST)
+        where = caller.scope(Action.RESTORES_LIST, project_id, all_projects=window.all_projects)
         with self._doors.records.read() as tx:
-            return restores.list_restores(tx, None if every else project_id, wanted, window)
+            return restores.list_restores(tx, where, wanted, window)
 
     def restore(self, caller: Caller, project_id: ProjectId, id: RestoreId) -> Restore:
         """Return one.  Raises NotFound, also for another project's."""
