@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 
 from restead.cli.client import Json
-from restead.cli.show import count_of, size, table, when
+from restead.cli.show import ranges, size, table, when
 from restead.cli.wiring import say
 
-_MOST_SHOWN = 20  # ranges of one disk; --json has them all
 _EXACT = ("kept", "to_write", "to_zero", "to_save")
 _ACTIONS = {(): "the server stays stopped", ("stop",): "the server would be stopped",
             ("start",): "the server would be started afterwards",
@@ -46,7 +45,5 @@ def tell_known_lost(plan: Json, names: Mapping[str, str]) -> None:
         say(f"disk {names.get(each['volume_id'], each['volume_id'])}: the verification of {when(lost['found_at'])} UTC "
             f"found {size(lost['bytes'])} of its backup lost in the repository: unless the disk still holds that, the "
             "restore is refused, or with --salvage it becomes zeroes")  # fmt: skip
-        for offset, length in lost["ranges"][:_MOST_SHOWN]:
-            say(f"    bytes {offset} to {offset + length}")
-        if len(lost["ranges"]) > _MOST_SHOWN:
-            say(f"    and {count_of(len(lost['ranges']) - _MOST_SHOWN, 'more range')}")
+        for line in ranges(lost["ranges"]):
+            say(line)

@@ -10,11 +10,9 @@ import typer
 from restead.cli.doors import Copying, Stored
 from restead.cli.progress import Bar
 from restead.cli.repository import repository
-from restead.cli.show import count_of, print_json, print_line, size
+from restead.cli.show import count_of, print_json, print_line, ranges, size
 from restead.cli.wiring import Exit, Json, fail, on_folder, say
 from restead.domain.copied import Copied, CopyState
-
-_MOST_SHOWN = 20  # ranges of one disk; --json has them all
 
 
 @repository.command("copy")
@@ -69,7 +67,5 @@ def _tell(done: Copied, *, json: bool) -> None:
     for damage in done.damage:
         why = f"disk {damage.disk}: {damage.message}"
         print_line(f"{which} of project {done.project_id} is damaged and not copied: {why}")
-        for offset, length in damage.ranges[:_MOST_SHOWN]:
-            print(f"    bytes {offset} to {offset + length}")
-        if len(damage.ranges) > _MOST_SHOWN:
-            print(f"    and {count_of(len(damage.ranges) - _MOST_SHOWN, 'more range')}")
+        for line in ranges(damage.ranges):
+            print(line)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from restead.domain.wording import count_of as count_of
 
+_MOST_RANGES = 20  # of one disk; --json has them all
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -26,6 +27,14 @@ def shown(text: str, *, lines: bool = False) -> str:
 
 def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def ranges(found: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Yield a line for each (offset, length), and for all that are too many one."""
+    for offset, length in found[:_MOST_RANGES]:
+        yield f"    bytes {offset} to {offset + length}"
+    if len(found) > _MOST_RANGES:
+        yield f"    and {count_of(len(found) - _MOST_RANGES, 'more range')}"
 
 
 def print_line(text: str) -> None:

@@ -8,7 +8,7 @@ import typer
 from restead.cli.doors import Doors, Stored
 from restead.cli.progress import Bar
 from restead.cli.restore_actions import bytes_per_second
-from restead.cli.show import count_of, print_json, print_line, size, when
+from restead.cli.show import count_of, print_json, print_line, ranges, size, when
 from restead.cli.wiring import (
     ConfigOption,
     Exit,
@@ -22,7 +22,6 @@ from restead.cli.wiring import (
 )
 from restead.domain.verification import DamagedDisk, Depth, Finding, Verification, VerificationState
 
-_MOST_SHOWN = 20  # ranges of one disk; --json has them all
 _DONE = {
     Depth.STRUCTURE: "of {} of packs tables of contents and pages were read, and no chunk",
     Depth.OBJECTS: "every bit of {} of packs was hashed",
@@ -135,10 +134,7 @@ def _lines(disk: DamagedDisk) -> Iterator[str]:
     server = f" of server {disk.server_name}" if disk.server_name else ""
     called = f"{disk.disk_name} ({disk.disk})" if disk.disk_name else disk.disk
     yield f"{whose}{server}: {lost} of disk {called} is lost"
-    for offset, length in disk.ranges[:_MOST_SHOWN]:
-        yield f"    bytes {offset} to {offset + length}"
-    if len(disk.ranges) > _MOST_SHOWN:
-        yield f"    and {count_of(len(disk.ranges) - _MOST_SHOWN, 'more range')}"
+    yield from ranges(disk.ranges)
 
 
 def plain(found: Verification) -> dict[str, Any]:
