@@ -48,29 +48,35 @@ def newest(
 
 
 def standing(tx: Transaction) -> Verification | None:
-    """Return the one whose result stands, None if none has come to its end: the last.
+    """Return the one whose result stands, None if none has come to its end.
 
-    One of the structure says nothing of bits: when it is well it takes nothing back that a deeper one has found.
+    It is the last; but one of the structure that is well takes nothing back that a deeper one has found.
     """
-    last = newest(tx, ended=True)
-    if last is None or last.depth in _DEEPER or last.state is not VerificationState.SOUND:
-        return last
-    deeper = newest(tx, ended=True, depths=_DEEPER)
-    return deeper if deeper is not None and deeper.state is VerificationState.DAMAGED else last
+    found = _counting(tx)
+    if not found:
+        return None
+    first, last = found[0], found[-1]
+    return first if (first.state, last.state) == (VerificationState.DAMAGED, VerificationState.SOUND) else last
 
 
 def known_lost(tx: Transaction, manifests: Collection[ManifestId]) -> dict[ManifestId, tuple[datetime, DamagedDisk]]:
-    """Return what the newest verifications have found lost of these, and when they began.
-
-    As `standing`: one of the structure takes nothing back that a deeper one has found.
-    """
-    ended = [each for depth in Depth if (each := newest(tx, ended=True, depths=(depth,))) is not None]
-    ended.sort(key=lambda each: each.started_at)
-    deeper = [at for at, each in enumerate(ended) if each.depth in _DEEPER]
-    counting = ended[deeper[-1] if deeper else 0 :]
+    """Return what the newest verifications have found lost of these, and when they began."""
     return {
-        disk.manifest: (each.started_at, disk) for each in counting for disk in each.disks if disk.manifest in manifests
+        disk.manifest: (each.started_at, disk)
+        for each in _counting(tx)
+        for disk in each.disks
+        if disk.manifest in manifests
     }
+
+
+def _counting(tx: Transaction) -> tuple[Verification, ...]:
+    """Return those that have come to their end and count: the last, and the deeper one before it if it says nothing of
+    bits, as one of the structure does."""
+    last = newest(tx, ended=True)
+    if last is None:
+        return ()
+    deeper = None if last.depth in _DEEPER else newest(tx, ended=True, depths=_DEEPER)
+    return (last,) if deeper is None else (deeper, last)
 
 
 def disk_backups(tx: Transaction, backup_id: BackupId) -> dict[str, str]:
