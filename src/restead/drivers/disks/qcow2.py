@@ -10,15 +10,12 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"QFI\xfb"
-# Magic, version, where the backing file's name is, its length, bits of a cluster, size, encryption.
-_FIXED = struct.Struct(">4sIQIIQI")
-_LENGTH = 104  # bytes of a header of version 3 without its extensions
-_FEATURES = struct.Struct(">QQQ")  # at 72 from version 3 on: incompatible, compatible, autoclear
-_FEATURES_AT = 72
-
-# As `_FIXED`, then first level's entries and place, place and clusters of the table of counts, snapshots and their
-# place, `_FEATURES`, bits of a count as a power of two, length of the header.  What follows is the end of extensions.
+# Magic, version, where the backing file's name is, its length, bits of a cluster, size, encryption, first level's
+# entries and place, place and clusters of the table of counts, snapshots and their place; from version 3 on features
+# (incompatible, compatible, autoclear), bits of a count as a power of two, length of the header.  Extensions follow.
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
+_LENGTH = _HEADER.size  # 104 bytes: a header of version 3 without its extensions
+_LENGTH_2 = 72  # of version 2
 _CLUSTER_BITS = 16
 _CLUSTER = 1 << _CLUSTER_BITS
 _COUNT_ORDER = 4
@@ -37,6 +34,46 @@ class Image:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands in an image's first bytes, whether it can be opened or not."""
+
+    version: int
+    backing_at: int  # where the name of the file is that it stands on, 0 if on none
+    cluster_bits: int
+    size: int  # bytes of the disk that a machine sees
+    encryption: int
+    first_level: tuple[int, int]  # entries, place
+    counts: tuple[int, int]  # place, clusters
+    features: int  # those that whoever opens it has to know
+    count_order: int  # bits of a count as a power of two
+
+
+def read_header(fd: int) -> Header:
+    """Return what the open file says of itself.
+
+    Raises:
+        ValueError: it is no qcow2 image of a version that is known; the text continues "disk … ".
+        OSError: it cannot be read.
+    """
+    first = os.pread(fd, _LENGTH, 0)
+    if not first.startswith(MAGIC) or len(first) < _LENGTH_2:
+        raise ValueError("does not begin as a qcow2 image does; if it is raw, say format=raw")
+    (
+        _, version, backing_at, _, bits, size, encryption, entries, first_at, counts_at, clusters, _, _,
+        features, _, _, order, _,
+    ) = _HEADER.unpack(first.ljust(_LENGTH, b"\0"))  # fmt: skip
+    if version not in (2, 3):
+        raise ValueError(f"is a qcow2 image of version {version}; versions 2 and 3 are opened")
+    if version == 3 and len(first) < _LENGTH:
+        raise ValueError("ends within its qcow2 header")
+    if version == 2:
+        features, order = 0, _COUNT_ORDER
+    return Header(
+        version, backing_at, bits, size, encryption, (entries, first_at), (counts_at, clusters), features, order
+    )
+
+
 def read_image(fd: int) -> Image:
     """Return what the open file says of itself.
 
@@ -44,35 +81,24 @@ def read_image(fd: int) -> Image:
         ValueError: it is no qcow2 image, or none that is opened; the text continues "disk … ".
         OSError: it cannot be read.
     """
-    first = os.pread(fd, _LENGTH, 0)
-    if not first.startswith(MAGIC) or len(first) < _FEATURES_AT:
-        raise ValueError("does not begin as a qcow2 image does; if it is raw, say format=raw")
-    _, version, backing_at, _, _, size, encryption = _FIXED.unpack(first[: _FIXED.size])
-    if version not in (2, 3):
-        raise ValueError(f"is a qcow2 image of version {version}; versions 2 and 3 are opened")
-    _refuse(backing_at, encryption, _incompatible(first) if version == 3 else 0)
-    if size == 0 or size % _SECTOR:
-        raise ValueError(f"shows {size} bytes as a qcow2 image; a disk is a multiple of {_SECTOR} bytes, not 0")
-    return Image(size, version)
+    header = read_header(fd)
+    _refuse(header)
+    if header.size == 0 or header.size % _SECTOR:
+        raise ValueError(f"shows {header.size} bytes as a qcow2 image; a disk is a multiple of {_SECTOR} bytes, not 0")
+    return Image(header.size, header.version)
 
 
-def _incompatible(first: bytes) -> int:
-    if len(first) < _LENGTH:
-        raise ValueError("ends within its qcow2 header")
-    return int(_FEATURES.unpack(first[_FEATURES_AT : _FEATURES_AT + _FEATURES.size])[0])
-
-
-def _refuse(backing_at: int, encryption: int, features: int) -> None:
+def _refuse(header: Header) -> None:
     alone = "only images that stand alone are opened (qemu-img convert makes one)"
-    if backing_at:
+    if header.backing_at:
         raise ValueError(f"is a qcow2 image with a backing file, which is never followed: {alone}")
-    if features & _DATA_FILE:
+    if header.features & _DATA_FILE:
         raise ValueError(f"is a qcow2 image with its data in another file, which is never followed: {alone}")
-    if encryption:
-        raise ValueError(f"is an encrypted qcow2 image (method {encryption}), which is not opened")
-    if features & _CORRUPT:
+    if header.encryption:
+        raise ValueError(f"is an encrypted qcow2 image (method {header.encryption}), which is not opened")
+    if header.features & _CORRUPT:
         raise ValueError("is a qcow2 image that is marked as corrupt: see what qemu-img check says")
-    if unknown := features & ~_KNOWN:
+    if unknown := header.features & ~_KNOWN:
         raise ValueError(f"is a qcow2 image with features that are not known here (bits {unknown:#x})")
 
 

@@ -8,7 +8,6 @@ And the other way round: what the tables say to be behind the end is lost, and Q
 """
 
 import os
-import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
@@ -18,12 +17,8 @@ from restead.domain.errors import Code, InvalidRequest
 from restead.domain.ids import VolumeId
 from restead.drivers.disks.backing import size_of
 from restead.drivers.disks.coarse import Stretch
+from restead.drivers.disks.qcow2 import read_header
 
-# Magic, version, backing file's place and name's length, bits of a cluster, size, encryption, first level's entries
-# and place, place and clusters of the table of counts; then, from version 3 on, features and bits of a count.
-_HEADER = struct.Struct(">4sIQIIQIIQQI")
-_FEATURES, _ORDER = struct.Struct(">Q"), struct.Struct(">I")
-_FEATURES_AT, _ORDER_AT, _LENGTH = 72, 96, 104
 _SUBCLUSTERS = 1 << 4  # of the incompatible features: entries of the second level are twice as long
 
 _PLACE = 0x00FF_FFFF_FFFF_FE00  # bits of an entry
@@ -164,15 +159,14 @@ def _by_table(tables: _Tables, stretches: Iterable[Stretch]) -> Iterator[tuple[i
 
 
 def _tables(fd: int) -> _Tables:
-    header = os.pread(fd, _LENGTH, 0).ljust(_LENGTH, b"\0")
-    _, version, _, _, bits, _, _, entries, first_at, counts_at, clusters = _HEADER.unpack_from(header)
-    order = _ORDER.unpack_from(header, _ORDER_AT)[0] if version > 2 else 4
-    features = _FEATURES.unpack_from(header, _FEATURES_AT)[0] if version > 2 else 0
+    header = read_header(fd)
+    bits, order = header.cluster_bits, header.count_order
+    (entries, first_at), (counts_at, clusters) = header.first_level, header.counts
     if not 9 <= bits <= 21 or order > 6 or entries * 8 > _MOST_TABLE or clusters << bits > _MOST_TABLE:
         raise ValueError("has qcow2 tables that cannot be: see what qemu-img check says")
     return _Tables(
         fd, 1 << bits, _numbers(_read(fd, first_at, entries * 8)),
-        _numbers(_read(fd, counts_at, clusters << bits)), 1 << order, bool(features & _SUBCLUSTERS),
+        _numbers(_read(fd, counts_at, clusters << bits)), 1 << order, bool(header.features & _SUBCLUSTERS),
         (first_at, counts_at),
     )  # fmt: skip
 
