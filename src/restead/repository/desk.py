@@ -99,7 +99,6 @@ class Desk:
                 for one, other in self.here.unlike(self.there, begin, end, self._step):
                     yield one, other, zero
 
-
     def pieces_apart(self, change: Change, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
         """As `pieces`, blind, with the zeroes inside chunks apart: in a hole they find their place without space.
 
