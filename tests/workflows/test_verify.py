@@ -80,6 +80,21 @@ def test_a_plan_tells_of_what_was_found_lost(house: House) -> None:
     assert house.restore(backup, salvage=True).volumes[0].ranges == known.ranges
 
 
+def test_one_that_a_wrong_clock_dates_ahead_hides_nothing_from_plans(house: House) -> None:
+    """It was full, and well, before anything was damaged; the clock is right again."""
+    server = house.server((64 * 1024,))
+    backup, later = house.protect(server), utc_now() + timedelta(days=1000)
+    with house.records.begin() as tx:
+        verifications.keep(tx, Verification(new_id(), Depth.FULL, VerificationState.SOUND, later, finished_at=later))
+    manifest = backup.volumes[0].manifest
+    assert manifest is not None
+    spoil(house.repository, house.store, some_things(house.repository, manifest, random.Random(1), chunks=1, pages=0))
+    found = Verifier(house.records, house.repository).verify(Depth.OBJECTS)
+    house.scribble(server, 5)
+    known = _planned(house, backup)[0].known_lost
+    assert known == KnownLost(found.started_at, found.disks[0].lost, found.disks[0].ranges)
+
+
 def _planned(house: House, backup: Backup) -> Sequence[VolumePlan]:
     volumes = zip(backup.volumes, backup.server.volumes, strict=True)
     mappings = tuple(Mapping(source.id, target.id) for source, target in volumes)
