@@ -50,15 +50,7 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
         for way in ("asc", "desc"):
             yield f"sort={key}:{way}", f"{items}&sort={key}:{way}"
         yield f"sort={key}, in the middle", f"{items}&sort={key}:asc&marker={middle}"
-    conditions = {
-        "status=error": "status=error", "name, found": "name=nightly-43", "name, nowhere": "name=no-such",
-        "resource_name, found": "resource_name=web-3", "resource_name, nowhere": "resource_name=no-such",
-        "resource_id": "resource_id=server-3-of-7", "checkpoint_id": f"checkpoint_id=c-{one}",
-        "policy_id": "policy_id=plan-3", "az": "az=zone-2", "az, nowhere": "az=no-such", "ip": "ip=10.0.7.3",
-        "ip, nowhere": "ip=192.0.2.1", "a day": "start_time=2026-01-01T00:00:00Z&end_time=2026-01-02T00:00:00Z",
-        "status and name": "status=available&name=nightly-43",
-    }  # fmt: skip
-    for name, condition in conditions.items():
+    for name, condition in _conditions(one).items():
         yield f"list: {name}", f"{items}&{condition}"
         yield f"count: {name}", f"/checkpoint_items/count?{condition}"
     yield "count all", "/checkpoint_items/count"
@@ -83,16 +75,27 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
         yield f"count by tags: {name}", {"action": "count", **wanted}
 
 
+def _conditions(one: str) -> dict[str, str]:
+    """Return every condition of a list of backups by a name for it; *one* is the id of a backup."""
+    return {
+        "status=error": "status=error", "name, found": "name=nightly-43", "name, nowhere": "name=no-such",
+        "resource_name, found": "resource_name=web-3", "resource_name, nowhere": "resource_name=no-such",
+        "resource_id": "resource_id=server-3-of-7", "checkpoint_id": f"checkpoint_id=c-{one}",
+        "policy_id": "policy_id=plan-3", "az": "az=zone-2", "az, nowhere": "az=no-such", "ip": "ip=10.0.7.3",
+        "ip, nowhere": "ip=192.0.2.1", "a day": "start_time=2026-01-01T00:00:00Z&end_time=2026-01-02T00:00:00Z",
+        "status and name": "status=available&name=nightly-43",
+    }  # fmt: skip
+
+
 def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
     """As `calls`, over all projects."""
-    items = "/checkpoint_items?limit=50&all_tenants=true"
-    yield "all projects: first page", items
-    yield "all projects: page in the middle", f"{items}&marker={ids[len(ids) // 2]}"
-    yield "all projects: resource_id", f"{items}&resource_id=server-3-of-7"
-    yield "all projects: status=error", f"{items}&status=error"
-    yield "all projects: name, found", f"{items}&name=nightly-7"
-    yield "all projects: name, nowhere", f"{items}&name=no-such"
-    yield "all projects: count", "/checkpoint_items/count?all_tenants=true"
+    items, of_all = "/checkpoint_items?limit=50", "all_tenants=true"
+    yield "all projects: first page", f"{items}&{of_all}"
+    yield "all projects: page in the middle", f"{items}&{of_all}&marker={ids[len(ids) // 2]}"
+    for name, condition in _conditions(ids[0]).items():
+        yield f"all projects, list: {name}", f"{items}&{of_all}&{condition}"
+        yield f"all projects, count: {name}", f"/checkpoint_items/count?{of_all}&{condition}"
+    yield "all projects: count", f"/checkpoint_items/count?{of_all}"
 
 
 class Asked:

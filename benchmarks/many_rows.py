@@ -12,10 +12,10 @@ from restead.domain.backup import Backup, Checkpoint, ProtectedServer, Tag, Volu
 from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, RunId, ServerId, VolumeBackupId, VolumeId
 from restead.domain.server import Server, ServerStatus, Volume
 from restead.domain.states import BackupState
-from restead.records import Records, Transaction
+from restead.records import Records, Transaction, traits
 from restead.records import backups as backup_rows
 from restead.records import checkpoints as checkpoint_rows
-from restead.records.tables import backup_counts, backups, checkpoints, metadata, tags, volume_backups
+from restead.records.tables import backup_counts, backup_traits, backups, checkpoints, metadata, tags, volume_backups
 
 PROJECTS = 200
 _ONE = BackupId("template")
@@ -120,6 +120,8 @@ def _insert(tx: Transaction, count: int) -> None:
         backups.c.project_id, backups.c.state
     )
     tx.connection.execute(backup_counts.insert().from_select(["project_id", "state", "number"], number))
+    found = [{"project_id": project, "trait": trait} for project, trait in traits.missing(tx)]
+    tx.connection.execute(backup_traits.insert(), found)
 
 
 def _add_one(tx: Transaction) -> None:

@@ -23,8 +23,8 @@ from restead.domain.restore import RestorePlan
 from restead.domain.states import BackupState
 from restead.records import Records, Transaction, backups, restores
 from restead.records.encoding import build, plain
+from restead.records.tables import backup_traits, metadata
 from restead.records.tables import backups as backup_table
-from restead.records.tables import metadata
 
 
 def test_the_migrations_make_the_tables_as_they_are_declared(records: Records) -> None:
@@ -45,9 +45,10 @@ def test_migrating_again_changes_nothing(records: Records) -> None:
 
 
 _all_backups = sa.select(backup_table).order_by(backup_table.c.id)
+_all_traits = sa.select(backup_traits).order_by(*backup_traits.c)
 
 
-def test_backups_of_an_older_release_are_sorted_and_counted_as_before(records: Records) -> None:
+def test_backups_of_an_older_release_are_sorted_counted_and_found_as_before(records: Records) -> None:
     """What lists and quotas read from columns of their own is filled in from the rows that are there."""
     with records.begin() as tx:
         add_backup(tx, "done", protected_at=T0)
@@ -55,6 +56,7 @@ def test_backups_of_an_older_release_are_sorted_and_counted_as_before(records: R
         kept = [dict(row) for row in tx.connection.execute(_all_backups).mappings()]
         before = backups.usage(tx, server().project_id)
         counted = [backups.count(tx, None, BackupFilter(status=state)) for state in BackupState]
+        traits = tx.connection.execute(_all_traits).all()
         config = Config()
         config.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
         config.attributes["connection"] = tx.connection
@@ -75,6 +77,7 @@ def test_backups_of_an_older_release_are_sorted_and_counted_as_before(records: R
         assert backups.usage(tx, server().project_id) == before == (2, 200)
         assert [dict(row) for row in tx.connection.execute(_all_backups).mappings()] == kept
         assert [backups.count(tx, None, BackupFilter(status=state)) for state in BackupState] == counted
+        assert tx.connection.execute(_all_traits).all() == traits != []
 
 
 def test_records_of_a_newer_release_are_refused(records: Records) -> None:

@@ -13,7 +13,7 @@ from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, Vo
 from restead.domain.listing import BackupFilter, Page, Window
 from restead.domain.states import BACKUP, BackupState, Event, after
 from restead.domain.tag import Tag, TagKind, TagSearch
-from restead.records import checkpoints, counts, listing, tags
+from restead.records import checkpoints, counts, listing, tags, traits
 from restead.records.backup_rows import backup_row, backups_of, volume_row
 from restead.records.database import Transaction
 from restead.records.encoding import plain
@@ -37,6 +37,7 @@ def add(tx: Transaction, backup: Backup) -> None:
         tx.connection.execute(volume_backups.insert().values(**volume_row(backup.id, ordinal, volume)))
     tags.index(tx, TagKind.BACKUP, backup.project_id, backup.id, backup.tags)
     counts.moved(tx, backup.project_id, None, backup.state)
+    traits.note(tx, backup)
     checkpoints.settle(tx, backup.checkpoint_id)
 
 
@@ -83,14 +84,14 @@ def of_checkpoint(tx: Transaction, id: CheckpointId) -> tuple[Backup, ...]:
 
 def list_backups(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter, window: Window) -> Page[Backup]:
     """Return a page of a project's backups, of all projects' if *project_id* is None."""
-    found, more = listing.rows(tx, backups, project_id, _where(project_id, wanted), window, _SORTS)
+    found, more = listing.rows(tx, backups, project_id, _where(tx, project_id, wanted), window, _SORTS)
     return Page(backups_of(tx, found), more)
 
 
 def count(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) -> int:
     if replace(wanted, status=None) == BackupFilter():
         return counts.number(tx, project_id, wanted.status)
-    query = sa.select(sa.func.count()).select_from(backups).where(*_where(project_id, wanted))
+    query = sa.select(sa.func.count()).select_from(backups).where(*_where(tx, project_id, wanted))
     if project_id is not None:
         query = query.where(backups.c.project_id == project_id)
     return int(tx.connection.scalar(query) or 0)
@@ -193,6 +194,7 @@ def move(
         values = volume_row(moved.id, ordinal, volume)
         tx.connection.execute(volume_backups.update().where(volume_backups.c.id == volume.id).values(**values))
     counts.moved(tx, moved.project_id, before.state, moved.state)
+    traits.note(tx, moved, before)
     if moved.state is BackupState.DELETED:
         tags.index(tx, TagKind.BACKUP, moved.project_id, moved.id, ())
     checkpoints.settle(tx, moved.checkpoint_id)
@@ -213,8 +215,10 @@ def _select(tx: Transaction, *where: sa.ColumnElement[bool]) -> tuple[Backup, ..
     return backups_of(tx, list(tx.connection.execute(query.order_by(backups.c.created_at, backups.c.id))))
 
 
-def _where(project_id: ProjectId | None, wanted: BackupFilter) -> list[sa.ColumnElement[bool]]:
+def _where(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) -> list[sa.ColumnElement[bool]]:
     where = [backups.c.state != BackupState.DELETED, *_matches(wanted)]
+    if project_id is None:
+        where += traits.narrowed(tx, wanted)
     if wanted.policy_id is not None:
         plan = sa.select(checkpoint_table.c.id).where(checkpoint_table.c.plan_id == wanted.policy_id)
         if project_id is not None:

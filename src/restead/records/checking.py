@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from restead.domain.errors import Damaged, InvalidRequest
 from restead.domain.run import RunKind, RunState
 from restead.domain.states import BackupState, RestoreState, checkpoint_state
-from restead.records import counts, postgres
+from restead.records import counts, postgres, traits
 from restead.records.backup_rows import backups_of
 from restead.records.checkpoints import checkpoint_of
 from restead.records.database import Records, Transaction
@@ -34,6 +34,7 @@ def findings(records: Records) -> Iterator[str]:
             if not unreadable:
                 yield from _unsettled(tx)
                 yield from islice(_miscounted(tx), _SHOWN)
+                yield from islice(_passed_over(tx), _SHOWN)
             yield from _broken_promises(tx)
 
 
@@ -109,6 +110,11 @@ def _unsettled(tx: Transaction) -> Iterator[str]:
 def _miscounted(tx: Transaction) -> Iterator[str]:
     for project, state, kept, there in counts.wrong(tx):
         yield f"table backup_counts: project {project} has {kept} backups that are {state}, its rows make it {there}"
+
+
+def _passed_over(tx: Transaction) -> Iterator[str]:
+    for project, trait in traits.missing(tx):
+        yield f"table backup_traits: {trait!r} of project {project} is missing, by which its backups are found"
 
 
 def _compare(id: str, stands: str, states: list[BackupState]) -> Iterator[str]:

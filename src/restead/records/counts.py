@@ -4,7 +4,7 @@ They change in the transaction that changes the rows.  It holds the write lock a
 nobody waits longer for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -32,6 +32,12 @@ def number(tx: Transaction, project_id: ProjectId | None, state: str | None = No
     if state is not None:
         query = query.where(counts.c.state == state)
     return int(tx.connection.scalar(query) or 0)
+
+
+def projects(tx: Transaction, state: str) -> Sequence[ProjectId]:
+    """Return the projects that have backups in that state."""
+    query = sa.select(counts.c.project_id).where(counts.c.state == state, counts.c.number > 0)
+    return [ProjectId(id) for id in tx.connection.scalars(query)]
 
 
 def wrong(tx: Transaction) -> Iterator[tuple[ProjectId, str, int, int]]:

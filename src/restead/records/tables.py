@@ -118,6 +118,12 @@ backup_counts = sa.Table(
     _bytes("number"),  # of backups in that state; none of deleted ones
 )  # fmt: skip
 
+backup_traits = sa.Table(
+    "backup_traits", metadata,
+    sa.Column("trait", sa.Text, primary_key=True),
+    sa.Column("project_id", sa.Text, primary_key=True),
+)  # fmt: skip
+
 volume_backups = sa.Table(
     "volume_backups", metadata,
     _id(), _parent("backup_id", "backups.id"), _number("ordinal"), _text("name"), _text("state"),
