@@ -31,6 +31,8 @@ from restead.service import Service
 _CHECKPOINTS = "/providers/fc4d5750-22e7-4798-8a46-f48f62c4c1da/checkpoints"
 _BY_TAGS = "/csbs_backup/resource_instances/action"
 _TRIES = 15
+_DAY = "start_time=2025-06-01T00:00:00Z&end_time=2025-06-02T00:00:00Z"
+_ORDERS = ("created_at", "updated_at", "status", "id")
 _ALLOWED = 3.0  # times what the same call costs with the fewest backups
 
 
@@ -54,10 +56,7 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
         yield f"list: {name}", f"{items}&{condition}"
         yield f"count: {name}", f"/checkpoint_items/count?{condition}"
     yield "count all", "/checkpoint_items/count"
-    yield "checkpoints", f"{_CHECKPOINTS}?limit=50"
-    yield "checkpoints: status", f"{_CHECKPOINTS}?limit=50&status=error"
-    yield "checkpoints: plan", f"{_CHECKPOINTS}?limit=50&plan_id=plan-3"
-    yield "restores", "/restores?limit=50"
+    yield from ((name, path) for name, path in _others(one))
     yield "quotas", "/quotas"
     yield "tags of the project", "/csbs_backup/tags"
     stage, team = {"key": "stage", "values": ["stage-1"]}, {"key": "team", "values": ["team-7"]}
@@ -81,10 +80,29 @@ def _conditions(one: str) -> dict[str, str]:
         "status=error": "status=error", "name, found": "name=nightly-43", "name, nowhere": "name=no-such",
         "resource_name, found": "resource_name=web-3", "resource_name, nowhere": "resource_name=no-such",
         "resource_id": "resource_id=server-3-of-7", "checkpoint_id": f"checkpoint_id=c-{one}",
-        "policy_id": "policy_id=plan-3", "az": "az=zone-2", "az, nowhere": "az=no-such", "ip": "ip=10.0.7.3",
-        "ip, nowhere": "ip=192.0.2.1", "a day": "start_time=2026-01-01T00:00:00Z&end_time=2026-01-02T00:00:00Z",
+        "policy_id": "policy_id=plan-3-of-7", "az": "az=zone-2", "az, nowhere": "az=no-such", "ip": "ip=10.0.7.3",
+        "ip, nowhere": "ip=192.0.2.1", "a day": _DAY,
         "status and name": "status=available&name=nightly-43",
     }  # fmt: skip
+
+
+def _others(one: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, path) of lists of other things than backups; *one* is the id of a backup."""
+    made = {"": "limit=50", ", plan": "plan_id=plan-3-of-7", ", a day": f"{_DAY}"}
+    lists = {
+        "checkpoints": (_CHECKPOINTS, ("created_at", "id", "status"), {", error": "status=error", **made}),
+        "restores": ("/restores", _ORDERS, {
+            "": "limit=50", ", fail": "status=fail", ", none in progress": "status=in_progress",
+            ", server": "server_id=server-0-of-7", ", backup": f"checkpoint_item_id={one}"}),
+        "operations": ("/operation_logs", _ORDERS, {
+            ", failed": "status=failed", ", none waiting": "status=waiting", ", restores": "operation_type=restore",
+            ", server": "resource_id=server-0-of-7", ", checkpoint": f"checkpoint_id=c-{one}", **made}),
+    }  # fmt: skip
+    for name, (path, orders, conditions) in lists.items():
+        for order in orders:
+            yield f"{name}, sort={order}", f"{path}?limit=50&sort={order}:asc"
+        for what, condition in conditions.items():
+            yield f"{name}{what}", f"{path}?limit=50&{condition}"
 
 
 def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
@@ -92,6 +110,10 @@ def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
     items, of_all = "/checkpoint_items?limit=50", "all_tenants=true"
     yield "all projects: first page", f"{items}&{of_all}"
     yield "all projects: page in the middle", f"{items}&{of_all}&marker={ids[len(ids) // 2]}"
+    for key in ("created_at", "updated_at", "name", "status", "protected_at", "id"):
+        yield f"all projects, sort={key}", f"{items}&{of_all}&sort={key}:asc"
+    for name, path in _others(ids[0]):
+        yield f"all projects, {name}", f"{path}&{of_all}"
     for name, condition in _conditions(ids[0]).items():
         yield f"all projects, list: {name}", f"{items}&{of_all}&{condition}"
         yield f"all projects, count: {name}", f"/checkpoint_items/count?{of_all}&{condition}"
@@ -154,7 +176,7 @@ def plans(records: Records, ids: Sequence[str]) -> Iterator[str]:
     seen: list[tuple[str, object]] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-        if "FROM backups" in statement or "FROM checkpoints" in statement:
+        if any(f"FROM {table}" in statement for table in ("backups", "checkpoints", "restores", "operations")):
             seen.append((statement, parameters))
 
     explain = "EXPLAIN (COSTS OFF) " if records.on_server else "EXPLAIN QUERY PLAN "

@@ -1,7 +1,7 @@
-"""Made-up rows of a busy service: backups, their checkpoints and disks, in many projects.
+"""Made-up rows of a busy service: backups by policies in many projects, and what the operation log tells of them.
 
-One backup is written as the service writes it; the database then makes as many of it as are wanted, each with names,
-times, states and servers of its own.
+One backup and its restore are written as the service writes them; the database then makes as many of them as are
+wanted, each with names, times, states and servers of its own.  Every tenth backup was restored.
 """
 
 from datetime import UTC, datetime
@@ -9,35 +9,73 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from restead.domain.backup import Backup, Checkpoint, ProtectedServer, Tag, VolumeBackup
-from restead.domain.ids import BackupId, CheckpointId, ManifestId, ProjectId, RunId, ServerId, VolumeBackupId, VolumeId
+from restead.domain.ids import (
+    BackupId,
+    CheckpointId,
+    ManifestId,
+    ProjectId,
+    RestoreId,
+    RunId,
+    ServerId,
+    VolumeBackupId,
+    VolumeId,
+)
+from restead.domain.operation import Operation
+from restead.domain.policy import Keep, Policy
+from restead.domain.restore import (
+    Mapping,
+    PlannedVolume,
+    Restore,
+    RestorePlan,
+    RestoreRequest,
+    VolumeRestore,
+)
+from restead.domain.run import RunKind
 from restead.domain.server import Server, ServerStatus, Volume
-from restead.domain.states import BackupState
+from restead.domain.states import BackupState, OperationState, RestorePhase, RestoreState, VolumeOutcome
 from restead.records import Records, Transaction, traits
 from restead.records import backups as backup_rows
 from restead.records import checkpoints as checkpoint_rows
-from restead.records.tables import backup_counts, backup_traits, backups, checkpoints, metadata, tags, volume_backups
+from restead.records import operations as operation_rows
+from restead.records import policies as policy_rows
+from restead.records import restores as restore_rows
+from restead.records.tables import (
+    backup_counts,
+    backup_traits,
+    backups,
+    checkpoints,
+    metadata,
+    operations,
+    restore_volumes,
+    restores,
+    tags,
+    volume_backups,
+)
 
 PROJECTS = 200
 _ONE = BackupId("template")
 _PART = 50_000  # rows made by one statement
 _AT = datetime(2023, 1, 1, tzinfo=UTC)
+_YEARLY = "RRULE:FREQ=YEARLY;BYMONTH=5;BYMONTHDAY=1;BYHOUR=2;BYMINUTE=0"
 
 # What is a row's own, by table and column, as SQL over its number i; ids come in no order.  {hex} is put in below.
 _SCATTERED = "{hex} || '-0000-4000-8000-' || substr('000000000000' || i, -12)"
-_PROJECT, _SERVER = "'project-' || (i % 200)", "((i / 200) % 25)"
+_PROJECT, _SERVER, _POLICIES = "'project-' || (i % 200)", "((i / 200) % 25)", 5
+_POLICY = f"'plan-' || ((i / 200) % {_POLICIES}) || '-of-' || (i % 200)"
+_SERVER_KEY = f"'server-' || {_SERVER} || '-of-' || (i % 200)"
 _STATE = "CASE (i / 200) % 50 WHEN 9 THEN 'error' ELSE 'available' END"
 _STAGE, _TEAM = "'stage-' || ((i / 200) % 3)", f"'team-' || {_SERVER}"
 _OWN: dict[sa.Table, dict[str, str]] = {
     checkpoints: {
         "id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}", "updated_at": "{time}",
-        "state": _STATE, "plan_id": "'plan-' || ((i / 200) % 5)",
+        "state": _STATE, "plan_id": _POLICY,
     },
     backups: {
         "id": _SCATTERED, "checkpoint_id": f"'c-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}",
         "updated_at": "{time}", "protected_at": "{time}", "protected_or_never": "{time}", "finished_at": "{time}",
         "state": _STATE, "name": f"'nightly-' || ((i * 7919) % 1000) || '-' || {_SERVER}",
         "name_folded": f"'nightly-' || ((i * 7919) % 1000) || '-' || {_SERVER}",
-        "server_key": f"'server-' || {_SERVER} || '-of-' || (i % 200)",
+        "server_key": _SERVER_KEY, "policy_id": _POLICY, "scheduled_at": "{time}",
         "server_name_folded": f"'web-' || {_SERVER} || '.example.org'", "zone": "'zone-' || ((i / 200) % 4)",
         "private_address": f"'10.0.' || (i % 200) || '.' || {_SERVER}", "run_id": "'run-' || i",
         "stored": "(i * 7919) % 1073741824",
@@ -52,10 +90,24 @@ _OWN: dict[sa.Table, dict[str, str]] = {
         "id": f"'v-' || {_SCATTERED}", "backup_id": _SCATTERED, "state": _STATE, "manifest": "i || '.1'",
         "volume_key": f"'volume-' || {_SERVER} || '-of-' || (i % 200)", "stored": "(i * 7919) % 1073741824",
     },
+    operations: {
+        "id": "'run-' || i", "project_id": _PROJECT, "created_at": "{time}", "updated_at": "{time}",
+        "state": "CASE (i / 200) % 50 WHEN 9 THEN 'failed' ELSE 'success' END", "plan_id": _POLICY,
+        "checkpoint_id": f"'c-' || {_SCATTERED}", "server_key": _SERVER_KEY, "backup_id": _SCATTERED,
+    },
+    restores: {
+        "id": f"'r-' || {_SCATTERED}", "project_id": _PROJECT, "created_at": "{time}", "updated_at": "{time}",
+        "state": "CASE (i / 2000) % 5 WHEN 3 THEN 'fail' ELSE 'success' END", "checkpoint_id": f"'c-' || {_SCATTERED}",
+        "backup_id": _SCATTERED, "server_key": _SERVER_KEY, "run_id": "'restored-' || i",
+    },
+    restore_volumes: {"restore_id": f"'r-' || {_SCATTERED}"},
 }  # fmt: skip
+_TENTH = "AND (i / 200) % 10 = 0"  # of each project's backups
+_OF_ALL: dict[sa.Table, str] = {restores: _TENTH, restore_volumes: _TENTH}
 _OF_ONE = {  # where the rows of the one backup are found
     checkpoints: ("id", f"c-{_ONE}"), backups: ("id", _ONE), tags: ("subject_id", _ONE),
-    volume_backups: ("backup_id", _ONE),
+    volume_backups: ("backup_id", _ONE), operations: ("id", "run"), restores: ("id", f"r-{_ONE}"),
+    restore_volumes: ("restore_id", f"r-{_ONE}"),
 }  # fmt: skip
 _SQLITE = {
     "as_json": "",
@@ -108,13 +160,14 @@ def _insert(tx: Transaction, count: int) -> None:
             text = (
                 f"INSERT INTO {table.name} ({names}) WITH RECURSIVE n(i) AS "
                 f"(SELECT CAST({first} AS bigint) UNION ALL SELECT i + 1 FROM n WHERE i < {last}) "
-                f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = '{one}'"
+                f"SELECT {chosen} FROM n, {table.name} AS one WHERE one.{column} = '{one}' {_OF_ALL.get(table, '')}"
             )
             tx.connection.exec_driver_sql(text if ours is _SQLITE else text.replace("%", "%%"))
     for index in indexes:
         index.create(tx.connection)
     for table, (column, one) in reversed(_OF_ONE.items()):
         tx.connection.execute(table.delete().where(table.c[column] == one))
+    _add_policies(tx)
     tx.connection.execute(backup_counts.delete())
     number = sa.select(backups.c.project_id, backups.c.state, sa.func.count()).group_by(
         backups.c.project_id, backups.c.state
@@ -137,8 +190,26 @@ def _add_one(tx: Transaction) -> None:
                             (ProtectedServer(server.id, server.name),))  # fmt: skip
     checkpoint_rows.add(tx, checkpoint)
     backup_rows.add(tx, Backup(_ONE, checkpoint.id, ProjectId("p"), "name", "", state, server, _AT, _AT, RunId("run"),
-                               (kept,), protected_at=_AT, finished_at=_AT, progress=100,
+                               (kept,), protected_at=_AT, finished_at=_AT, progress=100, auto_trigger=True,
                                tags=(Tag("stage", ""), Tag("team", ""))))  # fmt: skip
+    operation_rows.add(tx, Operation(RunId("run"), ProjectId("p"), RunKind.BACKUP, OperationState.SUCCESS, _AT, _AT,
+                                     _AT, _AT, server_name=server.name, backup_name="name"))  # fmt: skip
+    request = RestoreRequest(checkpoint.id, _ONE, server.id, (Mapping(kept.id, disk.id),))
+    plan = RestorePlan(_ONE, checkpoint.id, server, (PlannedVolume(kept, disk),), power_on=False)
+    done = VolumeRestore(kept.id, disk.id, disk.size, disk.size, VolumeOutcome.RESTORED, progress=100)
+    restore_rows.add(tx, Restore(RestoreId(f"r-{_ONE}"), ProjectId("p"), request, RunId("restored"),
+                                 RestoreState.SUCCESS, _AT, _AT, (done,), finished_at=_AT, progress=100,
+                                 phase=RestorePhase.ENDED), plan)  # fmt: skip
+
+
+def _add_policies(tx: Transaction) -> None:
+    """Those of which the backups say that they have made them; none is due for months."""
+    for number in range(PROJECTS):
+        for one in range(_POLICIES):
+            id = f"plan-{one}-of-{number}"
+            policy = Policy(id, project(number), f"plan-{one}", _AT, _AT, f"o-{id}", f"t-{id}", _YEARLY, tx.now, tx.now,
+                            keep=Keep(max_backups=-1), retained_at=tx.now)  # fmt: skip
+            policy_rows.add(tx, policy)
 
 
 def _tidy(records: Records) -> None:

@@ -9,7 +9,7 @@ from tests.house import PROJECT, House
 from tests.workflows.town import DAY, HOUR, MIDNIGHT, NIGHTLY, P, Town
 
 from restead.domain.backup import Failure
-from restead.domain.errors import Code, InvalidRequest
+from restead.domain.errors import Code, Damaged, InvalidRequest
 from restead.domain.listing import Window
 from restead.domain.operation import OperationFilter
 from restead.domain.policy import Keep, OperationChange, PolicyChange
@@ -18,7 +18,7 @@ from restead.domain.states import BackupState, OperationState, RestoreState
 from restead.records import policies
 from restead.records.tables import backups as rows
 from restead.service.policies import PolicyRunRequest
-from restead.workflows import PolicyRetention
+from restead.workflows import LogRetention, PolicyRetention
 
 
 @pytest.fixture
@@ -103,6 +103,25 @@ def test_what_somebody_asked_for_and_what_another_policy_made_never_goes(town: T
     assert _states(town) == before, "nothing removes what a deleted policy has made"
 
 
+def test_a_policy_that_cannot_be_told_stands_in_no_other_ones_way(town: Town) -> None:
+    for name in ("a", "b", "c"):
+        town.policy(town.server(name), name=name, keep=Keep(max_backups=1))
+    town.now = MIDNIGHT + 3 * HOUR - DAY
+    _nights(town, 1)
+    town.look(town.now + DAY)
+    town.finish()
+    torn = min(town.backups(), key=lambda backup: str(backup.policy_id))  # of the policy that is looked at first
+    with town.records.begin() as tx:
+        tx.connection.execute(sa.update(rows).where(rows.c.id == torn.id).values(server={"no": "server"}))
+    with pytest.raises(Damaged):
+        town.retention(lambda: None)
+    with town.records.read() as tx:
+        states = tx.connection.execute(sa.select(rows.c.policy_id, rows.c.state)).all()
+    going = {policy for policy, state in states if state == BackupState.DELETING}
+    assert len(going) == 2
+    assert torn.policy_id not in going
+
+
 def test_the_preview_says_what_the_next_run_does(town: Town) -> None:
     """And then that happens, neither more nor less; asked again and again it changes nothing."""
     policy = town.policy(town.server(), town.server("web-2"), keep=Keep(max_backups=2))
@@ -132,11 +151,12 @@ def test_old_entries_of_the_log_go_and_open_ones_stay(town: Town) -> None:
     server = town.server()
     town.policy(server)
     town.look(MIDNIGHT + 3 * HOUR)
+    retention = LogRetention(town.records, timedelta(days=90))
     town.now += timedelta(days=89)
-    town.retention(lambda: None)
+    retention(lambda: None)
     assert len(town.log()) == 1
     town.now += 2 * DAY
-    town.retention(lambda: None)
+    retention(lambda: None)
     assert town.log() == []
     assert len(town.log(OperationState.WAITING)) == 1
 
@@ -157,7 +177,7 @@ def test_it_really_goes_and_the_others_can_be_restored(house: House) -> None:
             then = backup.protected_at - (4 - night) * DAY
             values = {"policy_id": policy.id, "scheduled_at": then, "protected_at": then}
             tx.connection.execute(sa.update(rows).where(rows.c.id == backup.id).values(**values))
-    PolicyRetention(house.records, house.engine.submit, timedelta(days=90))(lambda: None)
+    PolicyRetention(house.records, house.engine.submit)(lambda: None)
     house.drain()
     assert {each.id for each in house.all_backups()} == {made[2].id, made[3].id}
     assert len(house.repository.manifests(PROJECT)) == 2 * len(server.volumes)

@@ -33,7 +33,7 @@ class Town:
         self.submitted: list[RunId] = []
         self.service = Service(self.records, self.cloud, self.submitted.append)
         self.caller = Caller("u", P, frozenset({Role.MEMBER}))
-        self.retention = PolicyRetention(self.records, self.submitted.append, timedelta(days=90))
+        self.retention = PolicyRetention(self.records, self.submitted.append)
         self.scheduler = Scheduler(self.records, self.cloud, self.submitted.append, **scheduler)  # type: ignore[arg-type]
 
     def close(self) -> None:

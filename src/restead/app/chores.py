@@ -18,6 +18,7 @@ from restead.workflows import (
     Heeded,
     HoldKeeper,
     Jumps,
+    LogRetention,
     PolicyRetention,
     Router,
     SafetyRetention,
@@ -71,8 +72,9 @@ def _remove_regularly(engine: Engine, parts: Parts) -> None:
     settings, records, even = parts.house.settings, parts.house.records, parts.jumps.even
     safety = SafetyRetention(records, engine.submit, timedelta(days=settings.safety_keep))
     engine.do_regularly(even(safety))
-    retention = PolicyRetention(records, engine.submit, timedelta(days=settings.log_keep))
-    engine.do_regularly(even(retention), _LOOK_EVERY)
+    engine.do_regularly(even(PolicyRetention(records, engine.submit)), _LOOK_EVERY,
+                        "removing what policies do not keep")  # fmt: skip
+    engine.do_regularly(even(LogRetention(records, timedelta(days=settings.log_keep))))
     engine.do_regularly(even(HoldKeeper(records, parts.repository)), _TIDY_EVERY)
     if settings.collect_every:
         collecting = Collecting(parts.repository, settings.collect_garbage, settings.collect_small)

@@ -15,8 +15,8 @@ from restead.domain.ids import BackupId, ProjectId, canonical_id
 from restead.domain.policy import Keep, Policy
 from restead.domain.states import BackupState
 from restead.domain.token import Token
+from restead.records import counts, quotas
 from restead.records import policies as policy_rows
-from restead.records import quotas
 from restead.records.backup_rows import backups_of
 from restead.records.checkpoints import checkpoint_of
 from restead.records.database import Transaction
@@ -36,10 +36,10 @@ _IN_PARTS = {"yield_per": 500}  # rows that are fetched together, and backups wh
 
 def fingerprint(tx: Transaction) -> Json:
     """Return little that changes whenever `parts` may have changed."""
-    count, newest = sa.func.count(), sa.func.max(backups.c.updated_at)
-    made, revoked = sa.func.max(tokens.c.created_at), sa.func.count(tokens.c.revoked_at)
+    count, made, revoked = sa.func.count(), sa.func.max(tokens.c.created_at), sa.func.count(tokens.c.revoked_at)
     found = [
-        *tx.connection.execute(sa.select(count, newest).select_from(backups)).one(),
+        counts.number(tx, None),  # not counted, and asked for apart: it is looked at all the time
+        tx.connection.scalar(sa.select(sa.func.max(backups.c.updated_at))),
         *tx.connection.execute(sa.select(count, made, revoked).select_from(tokens)).one(),
     ]
     of_policies = sa.select(count, sa.func.max(policies.c.updated_at)).select_from(policies)

@@ -74,6 +74,8 @@ checkpoints = sa.Table(
     sa.Index(None, "project_id", "state", "created_at", "id"),
     sa.Index(None, "project_id", "plan_id", "created_at", "id"),
     sa.Index(None, "plan_id"),
+    sa.Index(None, "state", "created_at", "id"),
+    sa.Index(None, "state", "id"),
 )  # fmt: skip
 
 backups = sa.Table(
@@ -105,7 +107,11 @@ backups = sa.Table(
     sa.Index(None, "project_id", "state", "id"),
     sa.Index(None, "project_id", "state", "created_at", "id"),
     sa.Index(None, "project_id", "server_key", "created_at", "id"),
-    sa.Index(None, "policy_id", "scheduled_at"),
+    sa.Index(None, "policy_id", "finished_at", "scheduled_at"),
+    sa.Index(None, "updated_at", "id"),
+    sa.Index(None, "protected_or_never", "id"),
+    sa.Index(None, "name", "id"),
+    sa.Index(None, "state", "id"),
     # One backup of a server at a time, whatever the code above believes.
     sa.Index("uq_backups_under_way", "project_id", "server_key", unique=True,
              sqlite_where=sa.text("state = 'protecting'"), postgresql_where=sa.text("state = 'protecting'")),
@@ -145,10 +151,16 @@ restores = sa.Table(
     sa.Index(None, "safety_checkpoint_id"),
     sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "project_id", "updated_at", "id"),
+    sa.Index(None, "project_id", "state", "id"),
     sa.Index(None, "project_id", "state", "created_at"),
     sa.Index(None, "project_id", "server_key", "created_at"),
     sa.Index(None, "backup_id"),
     sa.Index(None, "checkpoint_id"),
+    sa.Index(None, "created_at", "id"),
+    sa.Index(None, "updated_at", "id"),
+    sa.Index(None, "state", "created_at", "id"),
+    sa.Index(None, "state", "id"),
+    sa.Index(None, "server_key", "created_at", "id"),
     # One restore of a server at a time, whatever the code above believes.
     sa.Index("uq_restores_under_way", "project_id", "server_key", unique=True,
              sqlite_where=sa.text("state = 'in_progress'"), postgresql_where=sa.text("state = 'in_progress'")),
@@ -240,6 +252,7 @@ due_times = sa.Table(
     sa.Column("policy_id", sa.Text, primary_key=True),
     sa.Column("due_at", Time, primary_key=True),
     _time("dealt_at"),
+    sa.Index(None, "due_at"),
 )  # fmt: skip
 
 operations = sa.Table(
@@ -252,10 +265,17 @@ operations = sa.Table(
     _text("failure_code", null=True), _text("failure_message", null=True),
     sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "project_id", "updated_at", "id"),
+    sa.Index(None, "project_id", "state", "id"),
     sa.Index(None, "project_id", "state", "created_at"),
     sa.Index(None, "project_id", "server_key", "created_at"),
     sa.Index(None, "checkpoint_id"),
     sa.Index(None, "plan_id", "created_at"),
+    sa.Index(None, "created_at", "id"),
+    sa.Index(None, "updated_at", "id"),
+    sa.Index(None, "state", "created_at", "id"),
+    sa.Index(None, "state", "id"),
+    sa.Index(None, "kind", "created_at", "id"),
+    sa.Index(None, "server_key", "created_at", "id"),
     sa.Index(None, "restore_id"),
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from restead.workflows.durable import Engine
 from restead.workflows.expire import DeleteStory
 from restead.workflows.holding import HoldKeeper
 from restead.workflows.jumps import Jumps
+from restead.workflows.log_retention import LogRetention
 from restead.workflows.notify import Deliverer, Heeded, Reaching, Router
 from restead.workflows.policy_retention import PolicyRetention
 from restead.workflows.restore import RestoreStory
@@ -27,7 +28,8 @@ from restead.workflows.service_copy import CopyKeeper
 from restead.workflows.story import Story
 
 __all__ = ["Collecting", "Comparer", "CopyKeeper", "Deliverer", "Engine", "Heeded", "HoldKeeper", "Jumps",
-           "PolicyRetention", "Reaching", "Router", "SafetyRetention", "Scheduler", "stories"]  # fmt: skip
+           "LogRetention", "PolicyRetention", "Reaching", "Router", "SafetyRetention", "Scheduler",
+           "stories"]  # fmt: skip
 
 
 def stories(

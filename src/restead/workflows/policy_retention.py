@@ -1,4 +1,4 @@
-"""What policies do not keep any more goes, by an ordinary deletion; and old entries of the operation log go.
+"""What policies do not keep any more goes, by an ordinary deletion.
 
 Looked at after every scheduled backup, and at least once a day.
 """
@@ -8,35 +8,40 @@ from datetime import timedelta
 
 import structlog
 
+from restead.domain.errors import ResteadError
 from restead.domain.ids import RunId
 from restead.domain.policy import Policy
 from restead.domain.retention import candidate, decide
-from restead.records import Records, Transaction, backups, deletions, operations, policies
+from restead.records import Records, RecordsUnavailable, Transaction, backups, deletions, policies
 
 log = structlog.get_logger()
 
 _AT_LEAST = timedelta(days=1)
-_TIMES_KEPT = timedelta(days=400)  # further back no clock is expected to be set
 
 
 class PolicyRetention:
     """Promises the deletion of what no rule keeps; call it often."""
 
-    def __init__(self, records: Records, submit: Callable[[RunId], None], keep_log: timedelta) -> None:
-        """*keep_log*: how long entries of the operation log that have ended are kept."""
+    def __init__(self, records: Records, submit: Callable[[RunId], None]) -> None:
         self._records = records
         self._submit = submit
-        self._keep_log = keep_log
 
     def __call__(self, check: Callable[[], None]) -> None:
+        """Look at all that are due; what goes wrong with one is raised when the others are done."""
         with self._records.read() as tx:
             due = policies.to_retain(tx, tx.now - _AT_LEAST)
+        wrong: ResteadError | None = None
         for policy in due:
             check()
-            self._look(policy)
-        with self._records.begin() as tx:
-            operations.forget_before(tx, tx.now - self._keep_log)
-            policies.forget_times_before(tx, tx.now - _TIMES_KEPT)
+            try:
+                self._look(policy)
+            except RecordsUnavailable:
+                raise
+            except ResteadError as error:
+                log.debug("it cannot be told what a policy keeps", policy=policy.id, reason=error.message)
+                wrong = wrong or error
+        if wrong is not None:
+            raise wrong
 
     def _look(self, policy: Policy) -> None:
         with self._records.begin() as tx:
