@@ -15,6 +15,9 @@ BIN = .venv/bin
 JOBS ?= 2
 N ?= 20000
 
+# Modules are compiled once, and not by each of the thousand commands and services that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install dev demo test test-long check serve bench bench-s3 fuzz clean
 
 install: .venv/.run

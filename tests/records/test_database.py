@@ -13,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from tests.records.rows import T0, add_backup, add_restore, server
 
 import restead.records
@@ -22,6 +23,7 @@ from restead.domain.listing import BackupFilter
 from restead.domain.restore import RestorePlan
 from restead.domain.states import BackupState
 from restead.records import Records, Transaction, backups, restores
+from restead.records.database import NEWEST_SHAPE
 from restead.records.encoding import build, plain
 from restead.records.tables import backup_traits, metadata
 from restead.records.tables import backups as backup_table
@@ -34,6 +36,12 @@ def test_the_migrations_make_the_tables_as_they_are_declared(records: Records) -
     only_one = next(index for index in indexes if index["name"] == "uq_restores_under_way")
     assert only_one["unique"]
     assert "in_progress" in str(only_one["dialect_options"][f"{records.engine.dialect.name}_where"])
+
+
+def test_the_newest_shape_is_that_of_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_SHAPE]
 
 
 def test_migrating_again_changes_nothing(records: Records) -> None:

@@ -5,8 +5,6 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 
 from restead.domain.errors import Damaged, InvalidRequest
 from restead.domain.run import RunKind, RunState
@@ -57,6 +55,9 @@ def _on_server(tx: Transaction) -> Iterator[str]:
 
 
 def _shape(tx: Transaction) -> Iterator[str]:
+    from alembic.autogenerate import compare_metadata  # these take long to import, and few commands look at this
+    from alembic.runtime.migration import MigrationContext
+
     for difference in compare_metadata(MigrationContext.configure(tx.connection), metadata):
         yield f"the tables are not as this release makes them: {difference}"
 

@@ -10,19 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.records import postgres, sqlite
 
 Clock = Callable[[], datetime]
+
+NEWEST_SHAPE = "every_order"  # the last of the migrations
+_SHAPE = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 _SQLITE, _POSTGRES = "sqlite", "postgresql"
 # What PostgreSQL says while it may not be written to, or has ended a connection that kept a transaction open.
@@ -94,18 +92,25 @@ class Records:
         Raises:
             InvalidRequest: a newer release wrote the records, or the database is made so that it cannot keep them.
         """
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        with self.read() as tx:  # nobody waits for who writes, to find that all is as it should be
+            stands = self._shape(tx)
+        if stands == NEWEST_SHAPE:
+            return stands, stands
+        from restead.records import migrating  # Alembic takes a quarter of a second, which every command would wait
+
         with self.begin() as tx:
-            if self.on_server:
-                postgres.check_database(tx.connection)
-            stands = MigrationContext.configure(tx.connection).get_current_revision()
-            if stands is not None and stands not in known:
-                raise InvalidRequest(f"the records have shape {stands}, which only a newer restead knows")
-            config.attributes["connection"] = tx.connection
-            command.upgrade(config, "head")
-            return stands, MigrationContext.configure(tx.connection).get_current_revision()
+            stands = self._shape(tx)
+            migrating.upgrade(tx.connection, stands)
+            return stands, self._shape(tx)
+
+    def _shape(self, tx: "Transaction") -> str | None:
+        """Return which shape the tables have, None if there are none."""
+        if self.on_server:
+            postgres.check_database(tx.connection)
+        if not sa.inspect(tx.connection).has_table(_SHAPE.name):
+            return None
+        stands: str | None = tx.connection.scalar(sa.select(_SHAPE.c.version_num))
+        return stands
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
