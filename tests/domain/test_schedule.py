@@ -36,6 +36,15 @@ def test_what_the_contract_allows_is_accepted(pattern: str) -> None:
     assert schedule(pattern, MONDAY)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("fold", [" ", "\t"])
+def test_a_folded_line_is_one_line(fold: str, end: str) -> None:
+    """As iCalendar folds what is longer than 75 octets, wherever that is: 09:15 is not 09:01."""
+    rule = f"{end}{fold}".join(("RRULE:FREQ=DAILY;BYHO", "UR=8,", "9;BYMINUTE=1", "5"))
+    folded = f"BEGIN:VEVENT{end}  {rule}{end}   {end}END:VEVENT"
+    assert schedule(folded, MONDAY) == schedule("RRULE:FREQ=DAILY;BYHOUR=8,9;BYMINUTE=15", MONDAY)
+
+
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [

@@ -20,6 +20,9 @@ _LEAST_APART = 60  # minutes between two times
 _MOST_RULES = 8  # RRULE lines: our own bound on how long comparing them can take
 _DAY = 24 * 60  # minutes
 _LINE = re.compile(r"RRULE:(.*)", re.IGNORECASE | re.DOTALL)
+# A line that begins with a blank goes on with the one before it (RFC 2445, 4.1), unless it names a property: blanks
+# around lines mean nothing, and no value that is read here holds a colon.
+_FOLD = re.compile(r"(?:\r\n|\n|\r)[ \t]([^:\r\n]*)(?=[\r\n]|\Z)")
 _NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII)
 _PARTS = ("FREQ", "BYDAY", "BYHOUR", "BYMINUTE", "INTERVAL")
 
@@ -53,7 +56,8 @@ def schedule(pattern: str, start: date) -> tuple[Rule, ...]:
     """
     if len(pattern) > LONGEST_PATTERN:
         raise _wrong(f"has {len(pattern)} characters, may have {LONGEST_PATTERN}")
-    found = [match[1] for line in re.split(r"\r\n|\n|\r", pattern) if (match := _LINE.fullmatch(line.strip()))]
+    lines = re.split(r"\r\n|\n|\r", _FOLD.sub(r"\1", pattern))
+    found = [match[1] for line in lines if (match := _LINE.fullmatch(line.strip()))]
     if not 1 <= len(found) <= _MOST_RULES:
         raise _wrong(f"has {len(found)} RRULE lines, may have 1 to {_MOST_RULES}")
     rules = tuple(map(_rule, found))
