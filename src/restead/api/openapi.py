@@ -148,7 +148,8 @@ def paging(keys: Collection[str]) -> list[Part]:
 
 
 def all_tenants() -> Part:
-    return parameter("all_tenants", "true: of all projects; for administrators only.", {"type": "boolean"})
+    flag = {"anyOf": [{"type": "boolean"}, {"type": "integer", "enum": [0, 1]}]}
+    return parameter("all_tenants", "true, or 1: of all projects; for administrators only.", flag)
 
 
 def _failures(codes: Collection[Code]) -> Part:

@@ -15,7 +15,8 @@ from restead.domain.listing import LARGEST_PAGE, Order, Page, Window
 _INTEGER = re.compile(r"-?[0-9]+")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_FLAGS = {"true": True, "True": True, "false": False, "False": False}
+# As in bodies; and 1 and 0, which OpenStack's own clients send.
+_FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 _LONGEST_SORT = 255  # characters; CSBS, lists
 _LARGEST_OFFSET = 2**53  # beyond it nothing is listed anyway, and every database can count so far
 
