@@ -212,8 +212,11 @@ def test_a_run_makes_one_record_with_an_item_for_each_server(front: Front) -> No
         assert each["tags"] == [{"key": "tier", "value": "web"}]
         assert each["extend_info"]["auto_trigger"] is True
     assert len(front.submitted) == 3
-    assert len(front.get(f"/checkpoint_items?policy_id={policy['id']}").json["checkpoint_items"]) == 3
-    assert len(front.get(f"/operation_logs?plan_id={policy['id']}").json["operation_logs"]) == 3
+    for id in (policy["id"], policy["id"].upper()):
+        assert len(front.get(f"/checkpoint_items?policy_id={id}").json["checkpoint_items"]) == 3
+        assert front.get(f"/checkpoint_items/count?policy_id={id}").json == {"count": 3}
+        assert front.get(f"/providers/{PROVIDER}/checkpoints?plan_id={id}").json["checkpoints"] == [checkpoint]
+        assert len(front.get(f"/operation_logs?plan_id={id}").json["operation_logs"]) == 3
     again = run(front, policy)
     assert (again.status, again.code) == (400, "CSBS.1001")
 

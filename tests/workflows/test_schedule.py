@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from tests.workflows.town import DAY, HOUR, MIDNIGHT, NIGHTLY, P, Town
 
-from restead.domain.errors import Unavailable
+from restead.domain.errors import InvalidRequest, Unavailable
 from restead.domain.policy import Keep, OperationChange, PolicyChange, Selection
 from restead.domain.quota import QuotaLimits
 from restead.domain.states import BackupState, OperationState
@@ -125,6 +125,9 @@ def test_a_run_that_goes_on_is_not_met_by_another_and_the_log_says_which(town: T
     policy = town.policy(server)
     town.look(MIDNIGHT + 3 * HOUR)
     (going_on,) = town.backups()
+    with pytest.raises(InvalidRequest, match=going_on.checkpoint_id) as refusal:
+        town.service.policies.run(town.caller, P, PolicyRunRequest(policy.id))
+    assert refusal.value.code.value == "CSBS.6030"
     town.look(MIDNIGHT + DAY + 3 * HOUR)
     assert town.times() == ["02 02:30"]
     (entry,) = town.log()

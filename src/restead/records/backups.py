@@ -225,7 +225,7 @@ def _where(tx: Transaction, project_id: ProjectId | None, wanted: BackupFilter) 
         state = backups.c.state.concat("") if project_id is None else backups.c.state
         where.append(state == wanted.status)
     if wanted.policy_id is not None:
-        plan = sa.select(checkpoint_table.c.id).where(checkpoint_table.c.plan_id == wanted.policy_id)
+        plan = sa.select(checkpoint_table.c.id).where(checkpoint_table.c.plan_id == canonical_id(wanted.policy_id))
         if project_id is not None:
             plan = plan.where(checkpoint_table.c.project_id == project_id)
         where.append(backups.c.checkpoint_id.in_(plan))

@@ -43,7 +43,7 @@ def list_checkpoints(
     if wanted.status is not None:
         where.append(checkpoints.c.state == wanted.status)
     if wanted.plan_id is not None:
-        where.append(checkpoints.c.plan_id == wanted.plan_id)
+        where.append(checkpoints.c.plan_id == canonical_id(wanted.plan_id))
     if wanted.start is not None:
         where.append(checkpoints.c.created_at >= wanted.start)
     if wanted.end is not None:
