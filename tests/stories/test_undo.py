@@ -53,6 +53,7 @@ def test_the_safety_checkpoint_is_an_ordinary_backup(house: House) -> None:
     kept = _safety(house, restore)
     assert kept.name.startswith("prerestore_")
     assert len(kept.name) == len("prerestore_") + 4
+    assert not kept.auto_trigger, "no schedule started it"
     assert (kept.checkpoint_id, kept.state) == (restore.safety_checkpoint_id, BackupState.AVAILABLE)
     assert [volume.volume_id for volume in kept.volumes] == [volume.id for volume in server.volumes]
     house.crash_and_restart()

@@ -182,7 +182,7 @@ def test_what_a_restore_has_overwritten_is_adopted_too(house: House) -> None:
     assert _done(settled) == [Settlement.ADOPTED] * 2
     kept = next(each for each in house.all_backups() if each.id != backup.id)
     assert kept.name.startswith("prerestore_")
-    assert kept.safety_of == restore.id
+    assert (kept.safety_of, kept.auto_trigger) == (restore.id, False)
     house.engine.do_chores()
     house.drain()
     assert kept.id in {each.id for each in house.all_backups()}, "its time begins anew"

@@ -176,7 +176,7 @@ def _called(tx: Transaction, about: Any, kept: Any) -> dict[str, Any]:
         # From now on it has the time that such a backup has: when it was made, nobody may have had the records.
         return {
             "name": f"prerestore_{secrets.token_hex(2)}", "description": f"what restore {restore_id} has overwritten",
-            "created_at": tx.now, "auto_trigger": True, "safety_of": restore_id,
+            "created_at": tx.now, "safety_of": restore_id,
         }  # fmt: skip
     if not kept:
         return {"name": f"adopted_{secrets.token_hex(2)}", "description": "", "created_at": tx.now}

@@ -46,7 +46,6 @@ def add_safety_checkpoint(
         finished_at=tx.now,
         consistency=Consistency.OFFLINE.value,
         progress=100,
-        auto_trigger=True,
         safety_of=restore.id,
     )
     checkpoints.add(tx, checkpoint)
