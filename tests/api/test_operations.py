@@ -48,6 +48,7 @@ def test_a_backup_is_told_from_its_promise_to_its_end(front: Front) -> None:
     entry = front.get(path).json["operation_log"]
     assert (entry["status"], entry["error_info"]) == ("success", {"code": "", "message": ""})
     assert entry["extra_info"]["common"]["progress"] == 100
+    assert entry["extra_info"]["backup"]["incremental"] is False, "whatever was asked for, the first one is full"
     assert entry["created_at"] < entry["started_at"] < entry["ended_at"]
     assert front.call("DELETE", path).json == {}
     assert front.get(path).code == Code.TASK_NOT_FOUND.value

@@ -183,7 +183,7 @@ def _extend_info(backup: Backup) -> ExtendInfo:
         "fail_op": backup.failed_operation,
         "fail_reason": backup.failure.message if backup.failure else "",
         "image_type": "backup",
-        "incremental": bool(volumes) and all(volume["incremental"] for volume in volumes),
+        "incremental": backup.incremental,
         "progress": 100 if backup.state is BackupState.AVAILABLE else backup.progress,
         "resource_az": backup.server.zone,
         "resource_name": backup.server.name,

@@ -120,6 +120,11 @@ class Backup:
         """Whether its restore mode is `backup` rather than `na`."""
         return self.state in (BackupState.AVAILABLE, BackupState.RESTORING)
 
+    @property
+    def incremental(self) -> bool:
+        """Whether only changes against an earlier one were stored, of every disk."""
+        return bool(self.volumes) and all(volume.incremental for volume in self.volumes)
+
     def volume(self, id: VolumeBackupId) -> VolumeBackup | None:
         return next((volume for volume in self.volumes if same_id(volume.id, id)), None)
 

@@ -19,7 +19,7 @@ from restead.domain.operation import OPEN, Operation, OperationFilter
 from restead.domain.run import RunKind
 from restead.domain.states import OPERATION, BackupState, Event, OperationState, RestoreState, after
 from restead.records import audit, listing, notices
-from restead.records.backup_rows import failure_columns, failure_of
+from restead.records.backup_rows import backups_of, failure_columns, failure_of
 from restead.records.database import Transaction
 from restead.records.tables import backups, checkpoints, operations, restores
 
@@ -77,7 +77,8 @@ def settled(tx: Transaction, id: RunId) -> None:
     if row is None or row.state not in OPEN:
         return
     failure = _outcome(tx, row)
-    _move(tx, id, Event.DONE if failure is None else Event.FAILED, ended_at=tx.now, **failure_columns(failure))
+    made = _as_made(tx, row.backup_id) if failure is None and row.kind == RunKind.BACKUP else {}
+    _move(tx, id, Event.DONE if failure is None else Event.FAILED, ended_at=tx.now, **failure_columns(failure), **made)
     _note_end(tx, row, "done" if failure is None else f"failed: {failure.message}")
     _tell(tx, id)
 
@@ -186,6 +187,12 @@ def _about_restore(tx: Transaction, id: str) -> dict[str, Any]:
     )
     row = tx.connection.execute(query).one_or_none()
     return {} if row is None else {**_of_backup(row), "restore_id": id, **_of_server(row.plan["server"])}
+
+
+def _as_made(tx: Transaction, backup_id: str) -> dict[str, Any]:
+    """Return what a backup turned out to be: the first of a disk is full, whatever was asked for."""
+    row = tx.connection.execute(sa.select(backups).where(backups.c.id == backup_id)).one_or_none()
+    return {} if row is None else {"incremental": backups_of(tx, [row])[0].incremental}
 
 
 def _of_backup(row: Any) -> dict[str, Any]:
