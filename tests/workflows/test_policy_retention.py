@@ -15,7 +15,7 @@ from restead.domain.operation import OperationFilter
 from restead.domain.policy import Keep, OperationChange, PolicyChange
 from restead.domain.run import RunKind
 from restead.domain.states import BackupState, OperationState, RestoreState
-from restead.records import policies
+from restead.records import operations, policies
 from restead.records.tables import backups as rows
 from restead.service.policies import PolicyRunRequest
 from restead.workflows import LogRetention, PolicyRetention
@@ -158,7 +158,11 @@ def test_old_entries_of_the_log_go_and_open_ones_stay(town: Town) -> None:
     town.now += 2 * DAY
     retention(lambda: None)
     assert town.log() == []
-    assert len(town.log(OperationState.WAITING)) == 1
+    (waiting,) = town.log(OperationState.WAITING)
+    with town.records.begin() as tx:
+        operations.skipped(tx, waiting.id, Failure(Code.UNAVAILABLE, "its window ended"))
+    town.retention(lambda: None)
+    assert [each.id for each in town.log()] == [waiting.id], "its days begin when it ends"
 
 
 def test_it_really_goes_and_the_others_can_be_restored(house: House) -> None:
