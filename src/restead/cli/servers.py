@@ -44,7 +44,8 @@ def add(
     zone: Annotated[str, typer.Option(help="Availability zone.", show_default=False)] = "",
     arch: Annotated[str, typer.Option(help="Architecture.")] = "x86_64",
     address: Annotated[
-        list[str] | None, typer.Option(help="IP address: first the private, then the public one.", show_default=False)
+        list[str] | None,
+        typer.Option(help="IP address; the first private one and the first other one are shown.", show_default=False),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, for policies to select it by; repeatable.", show_default=False)
