@@ -112,6 +112,25 @@ def test_putting_back_counts_anew() -> None:
     assert told[-1] == (restoring.size - 160 * MIB) // (8 * MIB)
 
 
+def test_disks_whose_turn_has_not_come_are_still_to_be_compared() -> None:
+    """A few are worked on at once: when the first of five is compared, a fifth is done, not all."""
+    clock, told = Clock(), list[Reading]()
+    progress = RestoreProgress([100 * MIB] * 5, RestoreStats(), told.append, clock)
+    clock.now += 2
+    progress.comparing(0, Progress(100 * MIB, 100 * MIB, Count()))
+    assert (told[-1].percent, told[-1].percents, told[-1].stats.seconds_left) == (20, [100, 0, 0, 0, 0], 8)
+
+
+def test_a_disk_that_an_earlier_life_has_compared_is_not_compared_again() -> None:
+    clock, told = Clock(), list[Reading]()
+    progress = RestoreProgress([100 * MIB] * 2, RestoreStats(), told.append, clock)
+    for ordinal in range(2):
+        progress.taken_up(ordinal)
+    clock.now += 2
+    progress.writing(0, Progress(100 * MIB, 100 * MIB, Count()))
+    assert (told[-1].percent, told[-1].percents) == (75, [100, 50])
+
+
 def test_a_meter_tells_it_likewise() -> None:
     clock, told = Clock(), list[int | None]()
     meter = Meter([1000 * MIB], lambda reading: told.append(reading.seconds_left), clock=clock)

@@ -24,7 +24,7 @@ class _Work:
     written: int = 0
     reread: int = 0
     to_reread: int = 0
-    to_compare: int = 0
+    to_compare: int = 0  # all of it from the start: not all disks are begun at once
 
     @property
     def total(self) -> int:
@@ -77,7 +77,7 @@ class RestoreProgress:
     def __post_init__(self) -> None:
         self._began = self.clock()
         self._speed = Speed(self._began)
-        self._works = [_Work(size) for size in self.sizes]
+        self._works = [_Work(size, to_compare=size) for size in self.sizes]
         self._counted = [_Counted() for _ in self.sizes]
         self._lock = threading.Lock()
         self._next = self._began + _SECONDS
@@ -86,15 +86,13 @@ class RestoreProgress:
 
     def comparing(self, ordinal: int, progress: Progress) -> None:
         work = self._works[ordinal]
-        work.to_compare = work.size
         work.compared, work.new = progress.done, progress.count.new
         self._tell()
 
     def compared(self, ordinal: int, differing: int, saved: int) -> None:
         """Say that a disk is compared: so many bytes of it differ, and so many were new to the repository."""
         work = self._works[ordinal]
-        work.to_compare = work.compared = work.size
-        work.differing = differing
+        work.compared, work.differing = work.size, differing
         self._counted[ordinal].saved = saved
 
     def checking(self, ordinal: int, progress: Progress) -> None:
@@ -106,6 +104,7 @@ class RestoreProgress:
     def taken_up(self, ordinal: int) -> None:
         """Say that an earlier life has compared a disk, and that this one goes on writing."""
         work = self._works[ordinal]
+        work.to_compare = work.compared = 0
         work.differing = work.checked = work.size
         self._speed.restart(self.clock(), self._sum()[0])  # that was another life's work
 
