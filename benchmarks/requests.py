@@ -5,13 +5,15 @@
 
 A real service on loopback, asked by another process over 1 and over 16 connections that stay open.  Shown are backups
 of a project, each another one; restored are small servers of another project, one request for each, and what was
-promised is done by the service meanwhile.  A round of restores has ended before the next one begins.
+promised is done by the service meanwhile.  A round of restores has ended before the next one begins.  Told first is
+what the service takes of a processor when nobody asks for anything.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,7 @@ _CONNECTIONS = (1, 16)
 _SHOWN, _WARM = 2000, 300  # requests
 _SERVERS, _ROUNDS = 32, 4
 _SIZE = 64 << 10  # bytes of each server's disk
+_SETTLING, _RESTING = 20, 60  # seconds
 
 Request = tuple[str, str, Any]
 
@@ -103,9 +106,11 @@ def _all_restores(client: Client) -> Iterator[Any]:
         marker = f"&marker={found[-1]['id']}"
 
 
-def _run(url: str | None, count: int, folder: Path) -> None:
-    """Fill the records with that many backups, start the service on them, and ask."""
+def _run(url: str | None, count: int, folder: Path, filled: Path | None) -> None:
+    """Fill the records with that many backups, or take the file that was *filled*, start the service, and ask."""
     (folder / "data").mkdir(mode=0o700)
+    if filled is not None:
+        shutil.copyfile(filled / f"{count}.db", folder / "data/records.sqlite")
     os.environ["RESTEAD_DATABASE"] = url or ""
     records = Records.open(url or f"sqlite:///{folder}/data/records.sqlite")
     records.migrate()
@@ -114,9 +119,19 @@ def _run(url: str | None, count: int, folder: Path) -> None:
     with closing(RunningService(folder, {}, _SERVERS)) as service:
         token = service.token_of(project(7))
         print(f"{count:,} backups in {'PostgreSQL' if url else 'SQLite'}")
+        print(f"  nobody asks anything              {_at_rest(service):6.1%} of a processor", flush=True)
         for found in (shown(service, token, ids), restored(service, folder)):
             for name, answered in found:
                 print(f"  {name:32}", _figures(answered), flush=True)
+
+
+def _at_rest(service: RunningService) -> float:
+    """Return how much of a processor the service takes when nobody asks for anything, some time after its start."""
+    time.sleep(_SETTLING)
+    before, began = begin(service.pid), time.monotonic()
+    time.sleep(_RESTING)
+    seconds = time.monotonic() - began
+    return so_far(service.pid, before, seconds).cpu / seconds
 
 
 def _figures(answered: Answered) -> str:
@@ -130,12 +145,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backups", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--database", nargs="+", help="addresses of empty databases, one for each number of backups")
+    parser.add_argument("--filled", type=Path, help="folder that `benchmarks.lists --keep` has filled: taken as it is")
     parser.add_argument("--scratch", type=Path, help="where the data folders stand meanwhile")
     asked = parser.parse_args()
     urls = asked.database or [None] * len(asked.backups)
     for url, count in zip(urls, asked.backups, strict=True):
         with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
-            _run(url, count, Path(folder))
+            _run(url, count, Path(folder), asked.filled)
 
 
 if __name__ == "__main__":
