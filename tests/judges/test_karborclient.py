@@ -84,6 +84,7 @@ def test_restore_list_pages_sorts_and_filters(karbor: Karbor, protected: Protect
     assert [row["Id"] for row in karbor.table("restore-list", "--limit", "1")] == [newest]
     assert [row["Id"] for row in karbor.table("restore-list", "--limit", "1", "--marker", newest)] == [next_one]
     assert karbor.table("restore-list", "--status", "fail") == []
+    assert len(karbor.table("restore-list", "--all-tenants", "--limit", "1")) == 1, "it sends a 1 for true"
     assert karbor.table("restore-list", "--sort", "created_at:asc")[-1]["Id"] == newest
     ids = [row["Id"] for row in karbor.table("restore-list", "--sort", "id:desc,status")]
     assert ids == sorted(ids, reverse=True)
