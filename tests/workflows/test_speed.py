@@ -121,6 +121,15 @@ def test_disks_whose_turn_has_not_come_are_still_to_be_compared() -> None:
     assert (told[-1].percent, told[-1].percents, told[-1].stats.seconds_left) == (20, [100, 0, 0, 0, 0], 8)
 
 
+def test_reading_all_back_is_counted_from_the_start() -> None:
+    """A disk that holds the backup already is half done when it is compared: it is read once more."""
+    clock, told = Clock(), list[Reading]()
+    progress = RestoreProgress([100 * MIB], RestoreStats(), told.append, clock, readback=True)
+    clock.now += 2
+    progress.comparing(0, Progress(100 * MIB, 100 * MIB, Count()))
+    assert (told[-1].percent, told[-1].stats.seconds_left) == (50, 2)
+
+
 def test_a_disk_that_an_earlier_life_has_compared_is_not_compared_again() -> None:
     clock, told = Clock(), list[Reading]()
     progress = RestoreProgress([100 * MIB] * 2, RestoreStats(), told.append, clock)

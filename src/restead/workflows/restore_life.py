@@ -64,7 +64,7 @@ class Life:
         self._session = restore.session
         self._watch = watch
         sizes = [volume.target.size for volume in plan.volumes]
-        self._progress = RestoreProgress(sizes, restore.stats, self._told)
+        self._progress = RestoreProgress(sizes, restore.stats, self._told, readback=restore.request.readback)
         around = Surroundings(records, run, restore, plan, repository, volumes, self._watch, self._progress)
         self._disks = [Disk(around, ordinal) for ordinal in range(len(plan.volumes))]
         self._reads: Reads | None = None

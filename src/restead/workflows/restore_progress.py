@@ -73,11 +73,12 @@ class RestoreProgress:
     before: RestoreStats  # what earlier lives of the run have done
     told: Callable[[Reading], None]
     clock: Callable[[], float] = time.monotonic
+    readback: bool = False  # whether all disks are read again in the end
 
     def __post_init__(self) -> None:
         self._began = self.clock()
         self._speed = Speed(self._began)
-        self._works = [_Work(size, to_compare=size) for size in self.sizes]
+        self._works = [_Work(size, to_compare=size, to_reread=size * self.readback) for size in self.sizes]
         self._counted = [_Counted() for _ in self.sizes]
         self._lock = threading.Lock()
         self._next = self._began + _SECONDS
