@@ -10,6 +10,8 @@ from typing import Any
 from restead.domain.errors import InvalidRequest, Unauthenticated, Unavailable
 
 _TIMEOUT = 10.0  # seconds for one answer
+_LONGEST = 500  # characters of it that the log is told
+_OF_ODD_ANSWERS = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Account:
@@ -25,6 +27,8 @@ class Account:
             from keystoneauth1 import exceptions
             from openstack.config import OpenStackConfig
             from openstack.exceptions import ConfigException
+
+            from restead.drivers.keystone.bounded import BoundedAdapter
         except ImportError as error:
             raise InvalidRequest("the setting keystone needs the extra: pip install restead[keystone]") from error
         try:
@@ -32,9 +36,12 @@ class Account:
             self._session: Any = region.get_session()
             # For our own login and for finding the address, too, which else would wait for ever.
             self._session.timeout = self._session.timeout or _TIMEOUT
+            for scheme in ("http://", "https://"):
+                self._session.session.mount(scheme, BoundedAdapter(_TIMEOUT))
         except (ConfigException, exceptions.ClientException) as error:
             raise InvalidRequest(f"cloud {cloud!r} of the setting keystone cannot be used: {error}") from error
-        self._exceptions: Any = exceptions
+        # keystoneauth takes some of what it was told apart only when it needs it: then anything may come of it.
+        self._unexpected = (exceptions.ClientException, *_OF_ODD_ANSWERS)
         self._interface = region.get_interface("identity") or "public"
         self._region_name = region.get_region_name("identity") or None
 
@@ -46,30 +53,37 @@ class Account:
             Unavailable: Keystone does not answer, or does not tell us.
         """
         try:
-            answer = self._session.get(
-                "/auth/tokens?nocatalog",
-                headers={"X-Subject-Token": token, "Accept": "application/json"},
-                endpoint_filter={
-                    "service_type": "identity", "interface": self._interface, "version": (3,),
-                    "region_name": self._region_name,
-                },
-                raise_exc=False, connect_retries=1, timeout=_TIMEOUT,
-            )  # fmt: skip
-        except (self._exceptions.ClientException, UnicodeError) as error:
-            raise Unavailable("Keystone cannot be asked about tokens now", detail=str(error)) from error
-        if answer.status_code == 404:
-            raise Unauthenticated("the token is unknown, expired or revoked")
-        if answer.status_code != 200:
-            raise Unavailable(f"Keystone answers {answer.status_code} when it is asked about a token",
-                              detail=str(answer.text)[:500])  # fmt: skip
-        return _token_of(answer)
+            return _token_of(self._asked(token))
+        except self._unexpected as error:
+            # What went wrong may be what the last login said, such as where Keystone is: believed until our own token
+            # ends, it would be wrong for that long, and for ever if it is a time that cannot be read.
+            self._session.invalidate()
+            raise Unavailable("Keystone cannot be asked about tokens now", detail=repr(error)[:_LONGEST]) from error
+
+    def _asked(self, token: str) -> Any:
+        return self._session.get(
+            "/auth/tokens?nocatalog",
+            headers={"X-Subject-Token": token, "Accept": "application/json"},
+            endpoint_filter={
+                "service_type": "identity", "interface": self._interface, "version": (3,),
+                # Else a Keystone whose versions cannot be read is asked at an address without one: 404, always.
+                "region_name": self._region_name, "allow_version_hack": False,
+            },
+            raise_exc=False, connect_retries=1, timeout=_TIMEOUT,
+        )  # fmt: skip
 
 
 def _token_of(answer: Any) -> Mapping[str, Any]:
-    try:
-        found = answer.json()["token"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Unavailable("Keystone's answer about a token is none that is known") from error
+    """Raises Unauthenticated, Unavailable; one of _OF_ODD_ANSWERS if it is not Keystone that has answered."""
+    if answer.status_code == 404:
+        # Only Keystone knows of a token that it is none: a proxy in front says 404 for reasons of its own.
+        if answer.json()["error"]["code"] == 404:
+            raise Unauthenticated("the token is unknown, expired or revoked")
+        raise ValueError(f"a 404 that is none of Keystone's: {answer.text[:_LONGEST]}")
+    if answer.status_code != 200:
+        raise Unavailable(f"Keystone answers {answer.status_code} when it is asked about a token",
+                          detail=str(answer.text)[:_LONGEST])  # fmt: skip
+    found = answer.json()["token"]
     if not isinstance(found, dict):
-        raise Unavailable("Keystone's answer about a token is none that is known")
+        raise TypeError(f"a token that is a {type(found).__name__}")
     return found
