@@ -2,19 +2,21 @@
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event, Semaphore
+from threading import Event, Semaphore, Timer
 from typing import Any
 
 import pytest
 
-from restead.domain.caller import DEFAULT_RIGHTS, Action
+from restead.domain.caller import DEFAULT_RIGHTS, Action, Caller
 from restead.domain.errors import Forbidden, InvalidRequest, ResteadError, Unauthenticated, Unavailable
 from restead.drivers.keystone import KeystoneIdentity
 from restead.drivers.keystone import account as account_module
+from restead.drivers.keystone import questions as questions_module
 from restead.drivers.keystone.account import Account
 from restead.ports import Identity
 
@@ -132,6 +134,9 @@ def test_a_token_for_no_project_is_refused(project: object) -> None:
     [
         {"user": None}, {"user": {}}, {"project": {}}, {"project": {"id": "no such/project"}}, {"expires_at": None},
         {"expires_at": "soon"}, {"expires_at": "2026-03-01T13:00:00"}, {"roles": [{}]}, {"roles": 1},
+        {"project": {"id": None}}, {"project": {"id": 5}}, {"project": {"id": True}}, {"user": {"id": None}},
+        {"user": {"id": ["u1"]}}, {"user": {"id": ""}}, {"user": {"id": "u\0"}}, {"user": {"id": "\ud800"}},
+        {"user": {"id": "u" * 256}}, {"roles": [{"name": None}]}, {"roles": [{"name": "member"}, {"name": ["admin"]}]},
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_understood_lets_nobody_in(part: Mapping[str, Any]) -> None:
@@ -179,6 +184,83 @@ class _Slow(Desk):
         self.reached.release()
         self.may_speak.wait()
         return super().told(token)
+
+
+def _crowd(identity: KeystoneIdentity, tokens: Sequence[str], desk: _Slow, asked: int) -> list[Caller | ResteadError]:
+    """Return what becomes of callers who come at once, and of whom so many ask: Keystone speaks when they have."""
+
+    def call(token: str) -> Caller | ResteadError:
+        try:
+            return identity.caller(token)
+        except ResteadError as error:
+            return error
+
+    with ThreadPoolExecutor(len(tokens)) as crowd:
+        try:
+            callers = [crowd.submit(call, token) for token in tokens]
+            assert all(desk.reached.acquire(timeout=5) for _ in range(asked)), "fewer were asked about"
+            until = time.monotonic() + 5
+            while sum(each.done() for each in callers) < len(tokens) - 16:
+                assert time.monotonic() < until, "too many wait"
+                time.sleep(0.01)
+        finally:
+            desk.may_speak.set()
+        return [each.result() for each in callers]
+
+
+def test_many_with_one_new_token_are_one_question() -> None:
+    desk = _Slow()
+    identity = desk.identity()
+    told = _crowd(identity, ["t"] * 16, desk, 1)
+    assert {each.user for each in told if isinstance(each, Caller)} == {"u1"}
+    assert (len(told), desk.asked) == (16, 1)
+
+
+def test_without_a_cache_nobody_is_told_what_another_asked() -> None:
+    desk = _Slow()
+    _crowd(desk.identity(believed=0), ["t"] * 8, desk, 8)
+    assert desk.asked == 8
+
+
+def test_a_crowd_that_comes_before_keystone_is_known_to_be_silent_waits_shortly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All but a few: else they had all of the service's threads until Keystone answers, or for ten seconds."""
+    monkeypatch.setattr(questions_module, "_SHORT", 0.1)
+    desk = _Slow()
+    told = _crowd(desk.identity(), [f"t{at}" for at in range(40)], desk, 40)
+    assert sum(isinstance(each, Unavailable) for each in told) == 24
+    assert sum(isinstance(each, Caller) for each in told) == 16
+
+
+def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever our account does: it may wait for its turn to log in behind others who wait as long."""
+    monkeypatch.setattr(questions_module, "_LONG", 0.1)
+    monkeypatch.setattr(questions_module, "_MOST_OUT", 2)
+    desk = _Slow()
+    identity = desk.identity()
+    in_the_end = Timer(10, desk.may_speak.set)
+    in_the_end.start()
+    try:
+        for token in ("t1", "t2", "t3", "t3"):
+            with pytest.raises(Unavailable, match="does not answer"):
+                identity.caller(token)
+        in_the_end.cancel()
+        desk.reached.acquire()
+        desk.reached.acquire()
+        assert not desk.reached.acquire(timeout=0.05), "a third was asked about"
+    finally:
+        desk.may_speak.set()
+    assert _in_the_end(lambda: identity.caller("t3").user) == "u1"
+
+
+def _in_the_end(ask: Callable[[], str]) -> str:
+    for _ in range(500):
+        try:
+            return ask()
+        except Unavailable:
+            time.sleep(0.01)
+    return ask()
 
 
 def test_who_asks_a_silent_keystone_leaves_room_for_others() -> None:

@@ -10,26 +10,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from restead.domain.caller import DEFAULT_RIGHTS, Caller, Rights
 from restead.domain.errors import InvalidRequest, Unauthenticated, Unavailable
 from restead.domain.token import check_project
 from restead.drivers.keystone.account import Account
+from restead.drivers.keystone.questions import Questions, Told
 
 _MOST_KEPT = 10_000  # answers, a few hundred bytes each
 _LONGEST = 4096  # characters of a token that Keystone is asked about; its own are below 300
-# Each question keeps a thread of the service waiting, and it has 40 for all requests: while Keystone does not answer,
-# most of them have to be left to callers whose tokens are our own.
-_MOST_ASKED, _PATIENCE = 16, 2.0  # questions at once, seconds that the oldest of them may wait while more are asked
-
-
-class Told(Protocol):
-    """What is asked about tokens."""
-
-    def told(self, token: str) -> Mapping[str, Any]:
-        """As `Account.told`."""
-        ...
+_LONGEST_NAME = 255  # characters of a user's id; Keystone's own has 64 at most
 
 
 class KeystoneIdentity:
@@ -50,13 +41,12 @@ class KeystoneIdentity:
         Raises:
             InvalidRequest: as `Account`.
         """
-        self._account = account or Account(cloud)
+        self._questions = Questions(account or Account(cloud), seconds)
         self._rights = rights
         self._believed = believed.total_seconds()
         self._seconds = seconds
         self._now = now
         self._kept: OrderedDict[bytes, tuple[float, datetime, Caller]] = OrderedDict()
-        self._asked: dict[object, float] = {}  # what Keystone has not answered yet, and since when
         self._lock = threading.Lock()
 
     def caller(self, token: str) -> Caller:
@@ -72,24 +62,12 @@ class KeystoneIdentity:
         kept = self._known(key)
         if kept is not None:
             return kept
-        asked_at = self._seconds()
-        expires_at, caller = self._understood(self._ask(token, asked_at))
+        asked_at, told = self._questions.ask(key, token, self._believed)
+        expires_at, caller = self._understood(told)
         if self._now() >= expires_at:
             raise Unauthenticated("the token is unknown, expired or revoked")
         self._keep(key, asked_at + self._believed, expires_at, caller)
         return caller
-
-    def _ask(self, token: str, now: float) -> Mapping[str, Any]:
-        question = object()
-        with self._lock:
-            if len(self._asked) >= _MOST_ASKED and now - min(self._asked.values()) > _PATIENCE:
-                raise Unavailable("Keystone does not answer now", detail=f"{len(self._asked)} questions wait for it")
-            self._asked[question] = now
-        try:
-            return self._account.told(token)
-        finally:
-            with self._lock:
-                del self._asked[question]
 
     def _known(self, key: bytes) -> Caller | None:
         with self._lock:
@@ -115,11 +93,18 @@ class KeystoneIdentity:
             raise Unauthenticated("the token is not for a project: ask Keystone for one that is")
         try:
             expires_at = datetime.fromisoformat(told["expires_at"])
-            user, id = str(told["user"]["id"]), check_project(str(project["id"]))
+            user, id = _name(told["user"]["id"]), check_project(_name(project["id"]))
             # Keystone tells roles apart without regard to case.
-            roles = frozenset(str(role["name"]).lower() for role in told.get("roles", ()))
+            roles = frozenset(_name(role["name"]).lower() for role in told.get("roles", ()))
         except (KeyError, TypeError, ValueError, InvalidRequest) as error:
             raise Unavailable("Keystone's answer about a token is none that is known", detail=repr(error)) from error
         if expires_at.tzinfo is None:
             raise Unavailable("Keystone's answer about a token is none that is known: its time has no zone")
         return expires_at, Caller(user, id, roles, self._rights)
+
+
+def _name(value: object) -> str:
+    """Return a name as it was told.  Raises TypeError: whoever has none is nobody, not a user called None."""
+    if not (isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_NAME):
+        raise TypeError(f"{str(value)[:80]!r} is no name")
+    return value
