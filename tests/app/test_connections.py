@@ -113,6 +113,26 @@ def test_what_is_no_request_is_told_so(served: Running, said: bytes, status: int
     assert body.startswith(b'{"error": {"code": %d' % status)
 
 
+def test_where_a_body_ends_in_two_ways_nothing_more_is_heard(served: Running) -> None:
+    """RFC 9112, 6.1: a proxy in front may have taken what follows for the body, or the body for another's request."""
+    token, inner = served.http.headers["X-Auth-Token"], "GET /v1/p1/servers HTTP/1.1\r\nHost: a\r\n\r\n"
+    head = f"POST /v1/p1/restores HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {token}\r\n"
+    for both in ("Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"):
+        with closing(_connect(served, f"{head}{both}\r\n\r\n0\r\n\r\n{inner}{inner}".encode())) as connection:
+            heard = _rest(connection)
+        assert [part[:3] for part in heard.split(b"HTTP/1.1 ")[1:]] == [b"400"]
+
+
+def test_an_address_may_be_whole(served: Running) -> None:
+    """RFC 9112, 3.2.2: it says the host, too, whatever the header of that name says."""
+    asked = b"GET http://backup.example:8080%s HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n"
+    for path in (b"/", b"", b"/?a=b"):
+        with closing(_connect(served, asked % path)) as connection:
+            heard = _rest(connection)
+        assert heard.startswith(b"HTTP/1.1 300 "), heard
+        assert b'"href":"http://backup.example:8080/v1/"' in heard
+
+
 def test_an_endless_body_is_refused_at_its_limit(served: Running) -> None:
     """In pieces, so that nobody knows how much comes."""
     head = f"POST /v1/p1/restores HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {served.http.headers['X-Auth-Token']}\r\n"

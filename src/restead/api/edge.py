@@ -1,5 +1,6 @@
 """The outermost layer of every request: its id, its log line, a slash too many, and HEAD."""
 
+import re
 import time
 import uuid
 
@@ -9,6 +10,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HEAD = "restead.head"
+_WHOLE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)  # an address as it is sent to a proxy
+_TWO_ENDS = {b"content-length", b"transfer-encoding"}
 
 log = structlog.get_logger("restead.api")
 
@@ -16,8 +19,8 @@ log = structlog.get_logger("restead.api")
 class Edge:
     """ASGI middleware: every answer gets `X-Openstack-Request-Id`, and every log line of the request that id.
 
-    A trailing slash is taken off rather than redirected (a client that follows a redirect repeats a POST as a
-    GET).  HEAD is answered as GET is, without the body.
+    An address may be whole, with its scheme and host.  A trailing slash is taken off rather than redirected (a client
+    that follows a redirect repeats a POST as a GET).  HEAD is answered as GET is, without the body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +38,11 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Openstack-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Openstack-Request-Id"] = request_id
+                if {name for name, _ in scope["headers"]} >= _TWO_ENDS:
+                    # RFC 9112, 6.1: a proxy may see its end elsewhere, and what follows is not to be believed.
+                    headers["Connection"] = "close"
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             await send(message)
@@ -55,6 +62,11 @@ def is_head(request: Request) -> bool:
 def _tidied(scope: Scope) -> Scope:
     changes: dict[str, object] = {}
     path = scope["path"]
+    if whole := _WHOLE.fullmatch(path):
+        # RFC 9112, 3.2.2: to be understood, and its host is the one that counts.
+        path = changes["path"] = whole[2] or "/"
+        others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+        changes["headers"] = [(b"host", whole[1].encode("latin-1", "replace")), *others]
     if len(path) > 1 and path.endswith("/"):
         changes["path"] = path[:-1]
     if scope["method"] == "HEAD":
