@@ -30,6 +30,15 @@ def _an_address(text: str) -> str:
     return text
 
 
+def _can_be_posted_to(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018  that it is a number, and not too large, is only found when it is asked for
+    except ValueError:
+        return False
+    return url.scheme in ("https", "http") and bool(url.hostname) and text.isprintable() and " " not in text
+
+
 MailAddress = Annotated[str, AfterValidator(_an_address)]
 RecipientName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -59,8 +68,7 @@ class RecipientSettings(BaseModel):
     @field_validator("webhook")
     @classmethod
     def _has_a_host(cls, webhook: SecretStr | None) -> SecretStr | None:
-        url = urlsplit(webhook.get_secret_value()) if webhook else None
-        if url is not None and (url.scheme not in ("https", "http") or not url.hostname):
+        if webhook is not None and not _can_be_posted_to(webhook.get_secret_value()):
             raise ValueError("the webhook is no address such as https://ops.example.org/restead")
         return webhook
 

@@ -60,6 +60,11 @@ events = ["*.failed", "policy.missed"]
     [
         ({"webhook": "ops.example.org"}, "is no address such as"),
         ({"webhook": "ftp://ops.example.org"}, "is no address such as"),
+        ({"webhook": "https://ops.example.org:99999/x"}, "is no address such as"),
+        ({"webhook": "https://ops.example.org:https/x"}, "is no address such as"),
+        ({"webhook": "https://[::1/x"}, "is no address such as"),
+        ({"webhook": "https://ops.example.org/x\n"}, "is no address such as"),
+        ({"webhook": "https://ops.example.org/x y"}, "is no address such as"),
         ({"webhook": "http://ops.example.org/x"}, "http://ops.example.org can be read on the way"),
         ({"secrets": []}, "a webhook needs secrets or a secrets_file"),
         ({"secrets": ["c2hvcnQ="]}, "has 5 bytes, 24 to 64 are needed"),

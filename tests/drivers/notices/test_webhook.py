@@ -151,6 +151,22 @@ def test_of_a_long_answer_only_the_beginning_is_read(there: WebhookReceiver) -> 
     assert len(answer.said) < 300
 
 
+@pytest.mark.parametrize("status", ["200", "302", "400", "500"])
+def test_what_they_say_is_one_short_line(there: WebhookReceiver, status: str) -> None:
+    """Operators read it on terminals, and it is kept with each try."""
+    there.status(f"{status} \x1b[31mred\x07" + "x" * 60_000, body="\x1b[2Jwhy")
+    said = webhook(there).send([notice()]).said
+    assert said.startswith(f"{status}  [31mred xxx")
+    assert said.isprintable()
+    assert len(said) < 500
+
+
+def test_an_address_that_nothing_can_be_sent_to_is_no_fault_of_ours() -> None:
+    for port in (0, 65536, 99999):
+        sender = Webhook(f"http://127.0.0.1:{port}/", [b"k" * 32], timeout=_SHORT)
+        assert sender.send([notice()]).hearing is Hearing.LATER
+
+
 def test_a_receiver_that_sends_a_byte_now_and_then_is_given_up(there: WebhookReceiver) -> None:
     """Else it would keep its thread for as long as it likes: each byte comes within the timeout."""
     there.drip = 1

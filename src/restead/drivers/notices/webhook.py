@@ -14,7 +14,7 @@ from restead.domain.notice import Answer, Hearing, Notice
 from restead.drivers.notices.signing import signed
 
 _AGAIN = frozenset({408, 425, 429})  # of the 4xx: what may go well a moment later
-_SHOWN = 200  # bytes of an answer's body
+_SHOWN = 200  # bytes of an answer's body, characters of its status
 _LONGEST_WAIT = 3600  # seconds of a Retry-After that we heed
 
 
@@ -54,7 +54,7 @@ class Webhook:
             return asyncio.run(asyncio.wait_for(self._post(body, headers), self._timeout))
         except TimeoutError:
             return Answer(Hearing.LATER, f"no answer within {self._timeout:g} seconds")
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, ExceptionGroup) as error:
             said = str(error).replace(self._url, "its address")
             return Answer(Hearing.LATER, f"no answer: {type(error).__name__}: {said}")
 
@@ -66,9 +66,10 @@ class Webhook:
 
 async def _answer(response: httpx2.Response) -> Answer:
     status = response.status_code
+    said = f"{status} {_line(response.reason_phrase)}".strip()
     if response.is_success:
-        return Answer(Hearing.TAKEN, f"{status} {response.reason_phrase}".strip())
-    said = f"{status} {response.reason_phrase}".strip() + await _beginning(response)
+        return Answer(Hearing.TAKEN, said)
+    said += await _beginning(response)
     if response.is_server_error or status in _AGAIN:
         return Answer(Hearing.LATER, said, _retry_after(response))
     return Answer(Hearing.REFUSED, f"{said} (redirects are not followed)" if response.is_redirect else said)
@@ -81,8 +82,13 @@ async def _beginning(response: httpx2.Response) -> str:
         found += part
         if len(found) >= _SHOWN:
             break
-    text = "".join(c if c.isprintable() else " " for c in found[:_SHOWN].decode(errors="replace")).strip()
+    text = _line(found[:_SHOWN].decode(errors="replace"))
     return f": {text}" if text else ""
+
+
+def _line(text: str) -> str:
+    """Return the beginning of what somebody else said as one line that steers no terminal."""
+    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]).rstrip()
 
 
 def _retry_after(response: httpx2.Response) -> timedelta | None:
