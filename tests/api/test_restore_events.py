@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.api.front import OTHER, PROJECT, Front
 
+from restead.api import restore_events
 from restead.domain.caller import Role
 from restead.domain.ids import RestoreId, RunId
 from restead.domain.run import Told
@@ -107,6 +108,19 @@ def test_a_long_story_is_told_whole(story: Story) -> None:
 def test_a_stream_ends_when_the_service_does(story: Story) -> None:
     story.front.app.state.ending = True
     assert [event["kind"] for event in story.follow()] == ["accepted"]
+
+
+def test_who_comes_when_too_many_follow_is_told_to_come_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps a connection for minutes, and who may only look can open many: some are left for everybody else."""
+    monkeypatch.setattr(restore_events, "MOST", 2)
+    for _ in range(2):  # whoever has gone makes room
+        threading.Timer(0.3, lambda: setattr(story.front.app.state, "ending", True)).start()
+        answers = story.front.at_once([("GET", f"/restores/{story.id}/events", {})] * 5)
+        assert sorted(answer.status for answer in answers) == [200, 200, 503, 503, 503]
+        refused = next(answer for answer in answers if answer.status == 503)
+        assert "2 callers follow restores already" in refused.message
+        assert int(refused.headers["retry-after"]) > 0
+        story.front.app.state.ending = False
 
 
 def test_head_does_not_wait_for_the_end(story: Story) -> None:

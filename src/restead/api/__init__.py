@@ -70,6 +70,7 @@ def create_api(
         redirect_slashes=False,
     )
     app.state.ending = False  # set it when the process is about to end: streams of events then end, too
+    app.state.followers = 0  # streams of events that are open
     watching = watching or Watching()
     app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses, watching)
     for noun in (

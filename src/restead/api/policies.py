@@ -106,9 +106,7 @@ def preview_retention(call: Annotated[Call, Depends(may(Action.POLICIES_GET))], 
         ],
     ),
 )  # fmt: skip
-def run_policy(
-    call: Annotated[Call, Depends(may(Action.BACKUPS_CREATE, body=True))], provider_id: Provider
-) -> Json:
+def run_policy(call: Annotated[Call, Depends(may(Action.BACKUPS_CREATE, body=True))], provider_id: Provider) -> Json:
     """Whether or not its schedule is enabled; what it makes is never removed by retention."""
     check_provider(provider_id)
     checkpoint = call.service.policies.run(call.caller, call.project_id, policy_run(call.body))

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends
 from pydantic import ConfigDict, with_config
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict
 
 from restead.api.answers import Time, Whole, one_of
@@ -23,7 +24,7 @@ from restead.api.auth import Call, may
 from restead.api.edge import is_head
 from restead.api.openapi import documented
 from restead.domain.caller import Action
-from restead.domain.errors import Code, InvalidRequest
+from restead.domain.errors import Code, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId
 from restead.domain.run import RunEvent, Told
 from restead.domain.states import RestoreState
@@ -31,6 +32,7 @@ from restead.domain.states import RestoreState
 KINDS = (Told.ACCEPTED, Told.STOPPING, Told.COMPARING, Told.WRITING, Told.PROGRESS, Told.PROVING, Told.PUTTING_BACK,
          Told.STARTING, Told.RESUMED, Told.END)  # fmt: skip
 
+MOST = 256  # streams at once: half of all connections
 _PAUSE = 0.25  # seconds between looks for what is new
 _QUIET = 10.0  # seconds after which something is sent even if nothing happens, so that nobody takes us for dead
 _LONGEST = 600.0  # seconds; who listens longer reconnects, and its token is looked at again
@@ -61,7 +63,21 @@ async def follow_restore(call: Annotated[Call, Depends(may(Action.RESTORES_GET))
     first = await run_in_threadpool(story.look)  # what is wrong is told before the stream begins
     if is_head(call.request):
         return Response(media_type="text/event-stream", headers=_HEADERS)
-    return StreamingResponse(_lines(story, first), media_type="text/event-stream", headers=_HEADERS)
+    return _Stream(_lines(story, first), media_type="text/event-stream", headers=_HEADERS)
+
+
+class _Stream(StreamingResponse):
+    """One of no more than `MOST`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["app"].state
+        if state.followers >= MOST:
+            raise Unavailable(f"{state.followers} callers follow restores already: ask for this one now and then")
+        state.followers += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            state.followers -= 1
 
 
 class _Story:
