@@ -1,8 +1,8 @@
 """Signatures of webhooks, as the convention "Standard Webhooks" has them.
 
-webhook-id         of the notice: the same at every try
-webhook-timestamp  of this try: seconds since 1970
-webhook-signature  `v1,` and the base64 of an HMAC-SHA256 over id.timestamp.body; one for each secret, after blanks
+    webhook-id         of the notice: the same at every try
+    webhook-timestamp  of this try: seconds since 1970
+    webhook-signature  `v1,` and the base64 of an HMAC-SHA256 over id.timestamp.body; one for each secret, after blanks
 """
 
 import base64
