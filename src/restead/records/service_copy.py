@@ -4,7 +4,7 @@ The bytes of backups, and what each was called at first, stand in the repository
 are not kept.  Readers ignore what they do not know, so parts and members may be added.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,8 @@ _KEPT = (BackupState.AVAILABLE, BackupState.RESTORING)
 _NOT_OF_BACKUP = ("server", "state", "updated_at", "progress", "failed_operation", "failure", "held_until")
 _NOT_OF_POLICY = ("considered_until", "retained_at")
 _NOT_OF_VOLUME = ("state", "manifest")
-_IN_PARTS = {"yield_per": 500}  # rows that are fetched together, and backups whose disks are asked for together
+_TOGETHER = 500  # rows that are fetched at once, and backups whose disks are asked for together
+_IN_PARTS = {"yield_per": _TOGETHER}
 
 
 def fingerprint(tx: Transaction) -> Json:
@@ -52,7 +53,7 @@ def parts(tx: Transaction, besides: Collection[BackupId] = ()) -> Json:
     kept = [_backup(backup) for backup in _backups(tx, besides)]
     return {
         "backups": kept,
-        "checkpoints": _checkpoints(tx, {each["checkpoint_id"] for each in kept}),
+        "checkpoints": _checkpoints(tx, sorted({each["checkpoint_id"] for each in kept})),
         "tokens": [
             {name: plain(value) for name, value in row._mapping.items()}
             for row in tx.connection.execute(sa.select(tokens).order_by(tokens.c.id))
@@ -119,9 +120,12 @@ def _token(kept: Json) -> Json:
 
 
 def _backups(tx: Transaction, besides: Collection[BackupId]) -> Iterator[Backup]:
-    query = sa.select(backups).where(backups.c.state.in_(_KEPT)).order_by(backups.c.id)
-    for rows in tx.connection.execute(query, execution_options=_IN_PARTS).partitions():
-        yield from backups_of(tx, [row for row in rows if row.id not in besides])
+    ids = sa.select(backups.c.id).where(backups.c.state.in_(_KEPT)).order_by(backups.c.id)
+    for part in tx.connection.execute(ids, execution_options=_IN_PARTS).scalars().partitions():
+        wanted = [id for id in part if id not in besides]
+        if wanted:  # most rows may be besides, and what they hold takes long to be read
+            rows = tx.connection.execute(sa.select(backups).where(backups.c.id.in_(wanted)).order_by(backups.c.id))
+            yield from backups_of(tx, list(rows))
 
 
 def _backup(backup: Backup) -> Json:
@@ -129,12 +133,13 @@ def _backup(backup: Backup) -> Json:
     return _without(plain(backup), _NOT_OF_BACKUP) | {"volumes": volumes}
 
 
-def _checkpoints(tx: Transaction, wanted: Collection[str]) -> list[Json]:
-    inside = sa.select(backups.c.checkpoint_id).where(backups.c.state.in_(_KEPT))
-    query = sa.select(checkpoints).where(checkpoints.c.id.in_(inside)).order_by(checkpoints.c.id)
-    rows = tx.connection.execute(query, execution_options=_IN_PARTS)
-    found = (checkpoint_of(row) for row in rows if row.id in wanted)
-    return [_without(plain(each), ("state", "updated_at")) for each in found]
+def _checkpoints(tx: Transaction, wanted: Sequence[str]) -> list[Json]:
+    found = []
+    for first in range(0, len(wanted), _TOGETHER):
+        part = checkpoints.c.id.in_(wanted[first : first + _TOGETHER])
+        rows = tx.connection.execute(sa.select(checkpoints).where(part).order_by(checkpoints.c.id))
+        found += [_without(plain(checkpoint_of(row)), ("state", "updated_at")) for row in rows]
+    return found
 
 
 def _throttles(tx: Transaction) -> dict[str, int]:

@@ -16,7 +16,7 @@ from restead.domain.ids import ProjectId
 from restead.domain.stock import Succession
 from restead.records import Records, remembered, service_copy
 from restead.repository import Repository, ServiceCopy
-from restead.workflows.stock import take_stock
+from restead.workflows.stock import take_stock, unheld
 
 log = structlog.get_logger()
 
@@ -116,9 +116,9 @@ class CopyKeeper:
         Such a one may be of a project that is being erased, and a crash has left its row as it was.
         """
         # Left out before anything is made of their rows: they may be very many.
-        unheld = take_stock(self._records, self._repository).unheld
+        besides = unheld(self._records, self._repository)
         with self._records.read() as tx:  # all rows are read: for so long nobody could write
-            service, parts = remembered.own_id(tx), service_copy.parts(tx, unheld)
+            service, parts = remembered.own_id(tx), service_copy.parts(tx, besides)
         if service is None:
             with self._records.begin() as tx:
                 service = remembered.service_id(tx)

@@ -65,6 +65,17 @@ def take_stock(records: Records, repository: Repository) -> Stock:
     return Stock(list(repository.log.refresh().manifests.values()), named, available, under_way)
 
 
+def unheld(records: Records, repository: Repository) -> set[BackupId]:
+    """Return `Stock.unheld`, keeping in memory only what may be meant of many rows.  Raises as `take_stock`."""
+    before = _keys_in(repository)
+    with records.read() as tx:
+        missing = [each for each in stock.named(tx) if _key_of_named(each) not in before]
+    now = _keys_in(repository)  # the rows first: what they name may have been put since we looked
+    if not before <= now:
+        return take_stock(records, repository).unheld  # something has gone meanwhile, and rows may name it
+    return {each.backup_id for each in missing if _key_of_named(each) not in now}
+
+
 def stored_disks(records: Records, repository: Repository) -> Iterator[StoredDisk]:
     """Yield every disk backup in the repository, oldest first.  Raises as `take_stock`."""
     found = take_stock(records, repository)
@@ -105,6 +116,10 @@ def server_of(manifests: Sequence[Manifest]) -> Server:
         which = f"server {server.id} of project {server.project_id}"
         raise Damaged(f"what stands beside the bytes cannot be read: these are not disks of {which}")
     return replace(server, volumes=tuple(there))
+
+
+def _keys_in(repository: Repository) -> set[_Key]:
+    return set(map(_key_of, repository.log.refresh().manifests.values()))
 
 
 def _key_of(entry: ManifestEntry) -> _Key:
