@@ -56,7 +56,6 @@ PROJECTS = 200
 _ONE = BackupId("template")
 _PART = 50_000  # rows made by one statement
 _AT = datetime(2023, 1, 1, tzinfo=UTC)
-_YEARLY = "RRULE:FREQ=YEARLY;BYMONTH=5;BYMONTHDAY=1;BYHOUR=2;BYMINUTE=0"
 
 # What is a row's own, by table and column, as SQL over its number i; ids come in no order.  {hex} is put in below.
 _SCATTERED = "{hex} || '-0000-4000-8000-' || substr('000000000000' || i, -12)"
@@ -203,11 +202,13 @@ def _add_one(tx: Transaction) -> None:
 
 
 def _add_policies(tx: Transaction) -> None:
-    """Those of which the backups say that they have made them; none is due for months."""
+    """Those of which the backups say that they have made them; none is due for days."""
+    yesterday = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")[tx.now.weekday() - 1]
+    weekly = f"RRULE:FREQ=WEEKLY;BYDAY={yesterday};BYHOUR=0;BYMINUTE=0"
     for number in range(PROJECTS):
         for one in range(_POLICIES):
             id = f"plan-{one}-of-{number}"
-            policy = Policy(id, project(number), f"plan-{one}", _AT, _AT, f"o-{id}", f"t-{id}", _YEARLY, tx.now, tx.now,
+            policy = Policy(id, project(number), f"plan-{one}", _AT, _AT, f"o-{id}", f"t-{id}", weekly, tx.now, tx.now,
                             keep=Keep(max_backups=-1), retained_at=tx.now)  # fmt: skip
             policy_rows.add(tx, policy)
 
