@@ -123,6 +123,12 @@ def test_who_comes_when_too_many_follow_is_told_to_come_again(story: Story, monk
         story.front.app.state.ending = False
 
 
+def test_many_who_follow_look_no_more_often_than_a_few() -> None:
+    """250 that looked four times a second each had every other request wait for two seconds."""
+    looks = [followers / restore_events.pause(followers) for followers in (1, 64, 65, restore_events.MOST)]
+    assert looks == [4, 256, 256, 256]
+
+
 def test_head_does_not_wait_for_the_end(story: Story) -> None:
     answer = story.front.call("HEAD", f"/restores/{story.id}/events", check=False)
     assert (answer.status, answer.content) == (200, b"")

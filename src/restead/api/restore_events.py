@@ -34,6 +34,7 @@ KINDS = (Told.ACCEPTED, Told.STOPPING, Told.COMPARING, Told.WRITING, Told.PROGRE
 
 MOST = 256  # streams at once: half of all connections
 _PAUSE = 0.25  # seconds between looks for what is new
+_QUICK = 64  # streams that may look so often: each look asks the records, and many would leave no time for others
 _QUIET = 10.0  # seconds after which something is sent even if nothing happens, so that nobody takes us for dead
 _LONGEST = 600.0  # seconds; who listens longer reconnects, and its token is looked at again
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies must not gather what is sent
@@ -94,6 +95,11 @@ class _Story:
         """Whether the service is about to end."""
         return bool(self._call.request.app.state.ending)
 
+    @property
+    def followers(self) -> int:
+        """How many streams are open."""
+        return int(self._call.request.app.state.followers)
+
     def look(self) -> Sequence[RunEvent]:
         """Return the events behind the last one that was found.
 
@@ -125,8 +131,13 @@ async def _lines(story: _Story, found: Sequence[RunEvent]) -> AsyncIterator[str]
             spoke = time.monotonic()
             yield ": still here\n\n"
         if not found:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause(story.followers))
         found = await run_in_threadpool(story.look)
+
+
+def pause(followers: int) -> float:
+    """Return the seconds until the next look: however many streams there are, together they look no more often."""
+    return _PAUSE * max(1.0, followers / _QUICK)
 
 
 def message(event: RunEvent) -> str:
