@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -14,8 +15,12 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
+from tests.api.front import PROJECT, Front
 from tests.app.running import Place, Running, service
+from tests.lab import databases
 
+from restead.api import Guesses, guessing
+from restead.app import connections
 from restead.app.connections import MOST, BoundedConnection, Wait
 from restead.app.listening import bind
 from restead.settings import Settings
@@ -200,8 +205,8 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def _hasty() -> Iterator[tuple[str, int]]:
-    config = uvicorn.Config(_app, http=_Hasty, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+def _hasty(app: Any = _app, http: type[BoundedConnection] = _Hasty) -> Iterator[tuple[str, int]]:
+    config = uvicorn.Config(app, http=http, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
@@ -211,6 +216,36 @@ def _hasty() -> Iterator[tuple[str, int]]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def test_who_guesses_tokens_keeps_no_place_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each refusal takes seconds, in which the connection is open: nobody needs a token to have many of them."""
+    monkeypatch.setattr(connections, "MOST", 4)
+    monkeypatch.setattr(guessing, "_FREE", 0)
+    monkeypatch.setattr(guessing, "_FIRST", 0.8)
+    asked = b"GET /v1/%s/quotas HTTP/1.1\r\nHost: a\r\nX-Auth-Token: %s\r\nConnection: close\r\n\r\n"
+    with (
+        databases.empty("sqlite") as database,
+        closing(Front(database, guesses=Guesses())) as front,
+        ExitStack() as ending,
+    ):
+        address = ending.enter_context(_hasty(front.app, BoundedConnection))
+        for _ in range(4):
+            guesser = ending.enter_context(closing(socket.create_connection(address, timeout=30)))
+            guesser.sendall(asked % (PROJECT.encode(), b"rst_wrong"))
+        until = time.monotonic() + 10
+        while _refused(front) < 4:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        with closing(socket.create_connection(address, timeout=30)) as other:
+            other.sendall(asked % (PROJECT.encode(), front.token.encode()))
+            assert _rest(other).startswith(b"HTTP/1.1 200 ")
+
+
+def _refused(front: Front) -> int:
+    """How many guesses from this machine have been refused."""
+    count: int = front.app.state.door.guesses._counts.get("127.0.0.1", (0, 0.0))[0]
+    return count
 
 
 _HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"

@@ -27,6 +27,7 @@ from restead.domain.ids import ProjectId
 from restead.ports import Identity
 from restead.service import Service
 
+REFUSED = "restead_refused"  # in a request's state: all that is still to come is a refusal that has to wait
 PROVIDER_ID = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"  # CSBS, addresses: "Always …"
 
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -151,5 +152,6 @@ async def caller_of(request: Request, token: str) -> Caller:
         return await run_in_threadpool(door.identity.caller, token)
     except Unauthenticated:
         if door.guesses is not None:
+            setattr(request.state, REFUSED, True)
             await asyncio.sleep(door.guesses.delay(request.client.host if request.client else ""))
         raise

@@ -19,6 +19,7 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from restead.api.auth import REFUSED
 from restead.api.errors import error_body
 from restead.domain.errors import Code
 
@@ -34,9 +35,11 @@ class Wait(Enum):
     BODY = "its body"
     READER = "somebody who reads the answer"
     END = "the end of a connection that we have closed"
+    REFUSED = "the time in which it is to guess no other token"
 
 
-PATIENCE = {Wait.HEAD: 30.0, Wait.BODY: 60.0, Wait.READER: 60.0, Wait.END: 10.0}  # seconds, rounded up to the next look
+# Seconds, rounded up to the next look.
+PATIENCE = {Wait.HEAD: 30.0, Wait.BODY: 60.0, Wait.READER: 60.0, Wait.END: 10.0, Wait.REFUSED: 30.0}
 _REFUSALS = {  # what cannot be answered by the API, since no request has come to it
     400: (Code.WRONG_PARAMETER, "this is not HTTP/1.1 as its specification has it"),
     408: (Code.WRONG_PARAMETER, f"the body did not come within {PATIENCE[Wait.BODY]:.0f} seconds"),
@@ -143,7 +146,11 @@ class BoundedConnection(H11Protocol):
             return Wait.HEAD, id(self.cycle)
         if unread and self.cycle.response_started:
             return Wait.READER, unread
-        if self.cycle.more_body and not self.cycle.response_started:
+        if self.cycle.response_started:
+            return ()
+        if self.scope["state"].get(REFUSED):
+            return Wait.REFUSED, id(self.cycle)
+        if self.cycle.more_body:
             return Wait.BODY, id(self.cycle)
         return ()
 
