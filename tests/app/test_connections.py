@@ -61,7 +61,9 @@ def _rest(connection: socket.socket) -> bytes:
 def _is_open(connection: socket.socket) -> bool:
     connection.setblocking(False)
     try:
-        return connection.recv(1) != b""
+        while connection.recv(1 << 16):  # an answer that came before the end
+            pass
+        return False
     except BlockingIOError:
         return True
     except ConnectionResetError:

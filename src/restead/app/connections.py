@@ -102,15 +102,19 @@ class BoundedConnection(H11Protocol):
         self.transport.close()
 
     def _displace(self) -> bool:
-        """Close the connection that has kept us waiting longest; False if no client does."""
+        """Close the one that keeps us waiting longest, first of those without a good token; False if none does."""
         others = cast("set[BoundedConnection]", self.connections)
         slow = [other for other in others if other is not self and other._is_waited_for()]
         if not slow:
             return False
-        longest = min(slow, key=lambda other: other._since)
+        longest = min(slow, key=lambda other: (not other._is_refused(), other._since))
         log.warning("connection closed: too many", most=MOST, waited_for=cast("Wait", longest._waiting[0]).value)
         longest.transport.abort()
         return True
+
+    def _is_refused(self) -> bool:
+        """Tell whether the last request had no good token."""
+        return self.cycle is not None and REFUSED in self.scope["state"]
 
     # ------------------------------------------------------------------ waiting
 
@@ -148,7 +152,7 @@ class BoundedConnection(H11Protocol):
             return Wait.READER, unread
         if self.cycle.response_started:
             return ()
-        if self.scope["state"].get(REFUSED):
+        if self._is_refused():
             return Wait.REFUSED, id(self.cycle)
         if self.cycle.more_body:
             return Wait.BODY, id(self.cycle)
