@@ -102,7 +102,7 @@ def test_work_of_an_earlier_life_is_no_speed() -> None:
 def test_putting_back_counts_anew() -> None:
     restoring = Restoring()
     restoring.go(30, 40 * MIB)
-    restoring.progress.putting_back()
+    restoring.progress.putting_back([0])
     restoring.written = 0
     told: list[int | None] = []
     restoring.progress.told = lambda reading: told.append(reading.stats.seconds_left)
@@ -138,6 +138,33 @@ def test_a_disk_that_an_earlier_life_has_compared_is_not_compared_again() -> Non
     clock.now += 2
     progress.writing(0, Progress(100 * MIB, 100 * MIB, Count()))
     assert (told[-1].percent, told[-1].percents) == (75, [100, 50])
+
+
+def test_only_what_was_written_to_is_put_back_and_what_was_kept_stays_known() -> None:
+    clock, told = Clock(), list[Reading]()
+    progress = RestoreProgress([100 * MIB] * 2, RestoreStats(), told.append, clock)
+    for ordinal in range(2):
+        progress.compared(ordinal, 40 * MIB, 0)
+    progress.putting_back([1])
+    for at in (50, 100):
+        clock.now += 2
+        progress.put_back(1, Progress(at * MIB, 100 * MIB, Count()))
+    assert [(each.percent, each.percents, each.stats.seconds_left) for each in told] == [
+        (50, [0, 50], 2), (99, [0, 100], 0)
+    ]  # fmt: skip
+    assert {each.stats.kept for each in told} == {120 * MIB}
+
+
+def test_what_an_earlier_life_found_right_stays_known() -> None:
+    clock, told = Clock(), list[Reading]()
+    progress = RestoreProgress([100 * MIB], RestoreStats(kept=60 * MIB), told.append, clock)
+    progress.taken_up(0)
+    clock.now += 2
+    progress.writing(0, Progress(50 * MIB, 100 * MIB, Count()))
+    progress.putting_back([0])
+    clock.now += 2
+    progress.put_back(0, Progress(50 * MIB, 100 * MIB, Count()))
+    assert [each.stats.kept for each in told] == [60 * MIB] * 2
 
 
 def test_a_meter_tells_it_likewise() -> None:

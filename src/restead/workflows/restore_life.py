@@ -303,7 +303,7 @@ class Life:
 
     def _put_each_back(self, begun: Sequence[Disk], held: ExitStack) -> dict[int, tuple[str, Ranges]]:
         """Put these disks back, each as well as it can be; return for those that could not what is wrong."""
-        self._progress.putting_back()
+        self._progress.putting_back([disk.ordinal for disk in begun])
         if self._reads is None:
             self._reads = self._earlier()
             for disk in self._disks:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from restead.domain.restore import RestoreStats
@@ -59,6 +59,7 @@ class Reading:
 class _Counted:
     """What has been done to one disk by this life of the run."""
 
+    kept: int | None = None  # None: this life has not compared it
     written: int = 0
     zeroed: int = 0
     fetched: int = 0
@@ -94,7 +95,8 @@ class RestoreProgress:
         """Say that a disk is compared: so many bytes of it differ, and so many were new to the repository."""
         work = self._works[ordinal]
         work.compared, work.differing = work.size, differing
-        self._counted[ordinal].saved = saved
+        counted = self._counted[ordinal]
+        counted.kept, counted.saved = work.size - differing, saved
 
     def checking(self, ordinal: int, progress: Progress) -> None:
         work = self._works[ordinal]
@@ -125,11 +127,12 @@ class RestoreProgress:
         """Return the bytes of the repository read for a disk so far."""
         return self._counted[ordinal].fetched
 
-    def putting_back(self) -> None:
-        """Begin anew: from here on what is told is how far putting back is."""
-        for work in self._works:
+    def putting_back(self, begun: Collection[int]) -> None:
+        """Begin anew: from here on what is told is how far putting back these disks is."""
+        for ordinal, work in enumerate(self._works):
             work.to_compare = work.compared = work.checked = work.written = work.to_reread = work.reread = 0
-            work.differing = work.size // 2  # of two times the half: each byte once
+            # Of two times the half: each byte once.
+            work.differing = work.size // 2 if ordinal in begun else 0
         self._highest, self._percent = 0, -1
         self._began = self.clock()
         self._speed.restart(self._began, 0)
@@ -156,11 +159,12 @@ class RestoreProgress:
 
     def _stats(self) -> RestoreStats:
         before = self.before
+        kept = [one.kept for one in self._counted if one.kept is not None]
         written = before.written + sum(one.written for one in self._counted)
         zeroed = before.zeroed + sum(one.zeroed for one in self._counted)
         return replace(
             before,
-            kept=sum(work.size - work.differing for work in self._works if work.differing is not None),
+            kept=sum(kept) if kept else before.kept,
             written=written,
             zeroed=zeroed,
             fetched=before.fetched + sum(one.fetched for one in self._counted),
