@@ -110,12 +110,13 @@ def _engine(parts: Parts) -> Iterator[Engine]:
     if taken_up:
         log.info("runs taken up again", runs=taken_up)
     engine.start()
+    grace = timedelta(seconds=settings.shutdown_grace)
     try:
         yield engine
     finally:
-        if not engine.stop(timedelta(seconds=settings.shutdown_grace)):
+        if not engine.stop(grace):
             log.warning("a run did not come to rest in time; the next start takes it up again")
-        parts.copies.keep()
+        parts.copies.keep_last(grace)
 
 
 def _rules(settings: Settings) -> Rules:

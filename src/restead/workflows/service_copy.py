@@ -7,6 +7,7 @@ waits for the store or fails with it.  The newest digest of the log is put into 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -40,6 +41,7 @@ class CopyKeeper:
         self._servers = servers
         self._seconds = seconds
         self._rests_until = float("-inf")
+        self._took = 0.0  # seconds, by the last one
         self._looked: object = None  # what there was when we last looked closely
         self._warning = ""
 
@@ -54,7 +56,13 @@ class CopyKeeper:
         if began >= self._rests_until:
             self.keep()
             ended = self._seconds()
-            self._rests_until = ended + _REST * (ended - began)
+            self._took = ended - began
+            self._rests_until = ended + _REST * self._took
+
+    def keep_last(self, within: timedelta) -> None:
+        """As `keep`, unless the last one took longer than that: nobody waits for it, and the next start makes one."""
+        if self._took <= within.total_seconds():
+            self.keep()
 
     def keep(self) -> None:
         """Write a copy if what there is differs from the newest.  Never raises: it is tried again the next time."""
