@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 from tests.workflows.town import DAY, HOUR, MIDNIGHT, NIGHTLY, P, Town
 
 from restead.domain.errors import InvalidRequest, Unavailable
@@ -264,12 +265,17 @@ def test_a_cloud_that_is_away_is_asked_again_until_it_answers(town: Town) -> Non
         raise Unavailable("the cloud is away")
 
     town.cloud.before = away
-    town.look(MIDNIGHT + 3 * HOUR)
-    town.look(MIDNIGHT + 4 * HOUR)
-    assert town.backups() == []
-    town.cloud.before = lambda operation: None
-    town.look(MIDNIGHT + 5 * HOUR)
-    assert town.times() == ["02 02:30"]
+    with capture_logs() as said:
+        town.look(MIDNIGHT + 3 * HOUR)
+        town.look(MIDNIGHT + 4 * HOUR)
+        assert town.backups() == []
+        town.cloud.before = lambda operation: None
+        town.look(MIDNIGHT + 5 * HOUR)
+        assert town.times() == ["02 02:30"]
+        town.cloud.before = away
+        town.look(MIDNIGHT + 29 * HOUR)
+    levels = [each["log_level"] for each in said if each["event"] == "a policy cannot be run now"]
+    assert levels == ["warning", "debug", "warning"], "once for each time that it is away"
     assert town.log() == []
 
 
