@@ -66,6 +66,15 @@ def test_only_what_was_written_since_the_backup_is_read(house: House) -> None:
     assert count == 1  # what the restore left is known, and nobody has written since
 
 
+def test_a_backup_of_what_is_known_says_how_fast_it_read_and_not_how_large_the_disk_is(house: House) -> None:
+    server = _full_server(house)
+    house.protect(server)
+    house.cloud.fill(server.volumes[0].id, b"a change", 9000)
+    changed, same = house.protect(server).volumes
+    assert 0 < changed.read < changed.size
+    assert (same.read, same.bytes_per_second) == (0, 0)
+
+
 def test_without_it_all_is_read_and_the_same_is_done(house: House) -> None:
     server = _full_server(house)
     wanted, backup = house.disks(server), house.protect(server)

@@ -197,9 +197,8 @@ class BackupStory:
             roots.append(saved)
             volumes.append(
                 {
-                    **_saved(source, saved, hinted=hint is not None),
+                    **_saved(source, saved, seconds, hinted=hint is not None),
                     "incremental": parent is not None,
-                    "bytes_per_second": int(source.size / seconds),
                     "generation": generation,
                 }
             )
@@ -295,9 +294,12 @@ def _hint(source: BlockSource, held: KnownDisk | None) -> Hint | None:
     return None if changed is None else Hint(held.manifest, changed, guaranteed=True)
 
 
-def _saved(source: BlockSource, saved: Saved, *, hinted: bool) -> Journal:
+def _saved(source: BlockSource, saved: Saved, seconds: float, *, hinted: bool) -> Journal:
     read = saved.count.read if hinted else source.size
-    return {"size": source.size, "read": read, "stored": saved.count.stored, "root": saved.root.hex()}
+    return {
+        "size": source.size, "read": read, "stored": saved.count.stored, "root": saved.root.hex(),
+        "bytes_per_second": int(read / seconds),
+    }  # fmt: skip
 
 
 def _generation(source: BlockSource) -> str:
