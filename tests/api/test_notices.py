@@ -1,6 +1,7 @@
 """Administrators see who was told what, and have it tried again; nobody else does."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.fakes.notifier import MemoryNotifier
 
 from restead.domain.audit import Phase
 from restead.domain.caller import Action, Role
-from restead.domain.notice import Answer, Hearing, NoticeKind, Recipient
+from restead.domain.notice import Answer, Hearing, Notice, NoticeKind, Recipient
 from restead.records import audit, deliveries, notices
 
 
@@ -36,6 +37,24 @@ class _Office:
 
     def reasons(self, query: str = "") -> list[str]:
         return [each["data"]["reason"] for each in self.call("GET", f"?sort=id&{query}")["notices"]]
+
+
+class _Silent:
+    """A way to somebody who says nothing until so many other calls are answered."""
+
+    def __init__(self, answered: int) -> None:
+        self.front: Front | None = None
+        self._answered = answered
+
+    def send(self, _: Sequence[Notice]) -> Answer:
+        assert self.front is not None
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            said = [entry.said for entry in audit.entries(self.front.records)]
+            if sum(each.phase is Phase.ANSWERED for each in said) >= self._answered:
+                return Answer(Hearing.TAKEN, "at last")
+            time.sleep(0.02)
+        return Answer(Hearing.LATER, "all wait")
 
 
 @pytest.fixture
@@ -106,6 +125,20 @@ _CALLS = [
     ("GET", ""), ("GET", "/recipients"), ("POST", "/recipients/ops/test"), ("POST", "/retry"), ("DELETE", ""),
     ("POST", "/x/retry"), ("DELETE", "/x"),
 ]  # fmt: skip
+
+
+def test_tests_of_somebody_silent_leave_room_for_others(database: str) -> None:
+    """Each keeps one of the threads that answer requests for as long as it is waited for."""
+    silent = _Silent(5)
+    front = silent.front = Front(database, recipients={"ops": silent})
+    try:
+        token = front.token_of(Role.ADMIN, PROJECT)
+        path = "/notices/recipients/ops/test"
+        answers = front.at_once([("POST", path, {})] * 9, token=token)
+        assert sorted(answer.status for answer in answers) == [200] * 4 + [503] * 5
+        assert {answer.json["answer"]["said"] for answer in answers if answer.status == 200} == {"at last"}
+    finally:
+        front.close()
 
 
 @pytest.mark.parametrize(("method", "path"), _CALLS)
