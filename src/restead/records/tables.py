@@ -92,7 +92,7 @@ backups = sa.Table(
     _bytes("stored"), _time("protected_or_never"),  # of all its disks; never NULL, to sort by
     # Every condition of a list is in it, so what a page does not show is passed over without a look at its row.
     sa.Index("ix_backups_listing", "project_id", "created_at", "id", "state", "name_folded", "server_name_folded",
-             "zone", "private_address", "public_address", "checkpoint_id", "server_key"),
+             "zone", "private_address", "public_address", "checkpoint_id", "server_key", "name"),
     sa.Index("ix_backups_usage", "project_id", "state", "safety_of", "stored"),
     sa.Index("ix_backups_everywhere", "created_at", "id", "state", "name_folded", "server_name_folded", "zone",
              "private_address", "public_address"),  # the same, of all projects
