@@ -137,14 +137,14 @@ class Front:
             self.contract.check(method, target, answer.status, answer.headers, answer.body)
         return answer
 
-    def at_once(self, calls: Sequence[tuple[str, str, object]], token: str = "") -> list[Answer]:
-        """Send several requests at the same time; *token*: "" for the member's own."""
+    def at_once(self, calls: Sequence[tuple[str, str, object]], tokens: Sequence[str] = ()) -> list[Answer]:
+        """Send several requests at the same time; *tokens*: one for each, instead of the member's own."""
 
         async def ask() -> list[Answer]:
-            sent = [("host", HOST), ("x-auth-token", token or self.token)]
             return await asyncio.gather(*(
-                _ask(self.app, method, f"/v1/{PROJECT}{path}", sent, [json.dumps(body).encode()])
-                for method, path, body in calls
+                _ask(self.app, method, f"/v1/{PROJECT}{path}", [("host", HOST), ("x-auth-token", token)],
+                     [json.dumps(body).encode()])
+                for (method, path, body), token in zip(calls, tokens or [self.token] * len(calls), strict=True)
             ))  # fmt: skip
 
         return self._runner.run(ask())

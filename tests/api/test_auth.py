@@ -1,12 +1,16 @@
 """Who asks, in the order it is asked: token, project, role, size of the body, body."""
 
+import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from tests.api.front import OTHER, PROJECT, Front
 
 from restead.domain.caller import DEFAULT_RIGHTS, OTHER_PROJECTS, Action, Caller, Role
+from restead.domain.errors import Unavailable
 from restead.domain.listing import BackupFilter, Window
+from restead.ports import Identity
 
 _LARGE = b"x" * (2**20 + 1)
 
@@ -92,3 +96,31 @@ def test_all_projects_are_listed_for_whom_a_role_of_all_projects_lets_list(front
         found = front.service.backups.list(caller, OTHER, BackupFilter(), Window(all_projects=True))
         assert len(found.items) == number
         assert front.service.backups.count(caller, OTHER, BackupFilter(), all_projects=True) == number
+
+
+class _SlowBeside:
+    """Knows our own tokens, and has others wait until one of them has been looked at."""
+
+    def __init__(self, ours: Identity) -> None:
+        self._ours = ours
+        self._looked = threading.Event()
+        self.in_vain = 0
+
+    def caller(self, token: str) -> Caller:
+        if token.startswith("gAAA"):
+            if not self._looked.wait(2):
+                self.in_vain += 1
+            raise Unavailable("it does not answer now")
+        self._looked.set()
+        return self._ours.caller(token)
+
+
+def test_who_waits_for_another_identity_service_keeps_no_thread_from_others(front: Front) -> None:
+    """However many there are: 500 strangers, and a Keystone of one second, had each good token wait for 14."""
+    door = front.app.state.door
+    beside = _SlowBeside(door.identity)
+    front.app.state.door = replace(door, identity=beside, is_foreign=lambda token: token.startswith("gAAA"))
+    tokens = [*(f"gAAA{at}" for at in range(60)), front.token]
+    answers = front.at_once([("GET", "/quotas", {})] * 61, tokens)
+    assert [answer.status for answer in answers] == [503] * 60 + [200]
+    assert beside.in_vain == 0

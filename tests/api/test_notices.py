@@ -134,7 +134,7 @@ def test_tests_of_somebody_silent_leave_room_for_others(database: str) -> None:
     try:
         token = front.token_of(Role.ADMIN, PROJECT)
         path = "/notices/recipients/ops/test"
-        answers = front.at_once([("POST", path, {})] * 9, token=token)
+        answers = front.at_once([("POST", path, {})] * 9, [token] * 9)
         assert sorted(answer.status for answer in answers) == [200] * 4 + [503] * 5
         assert {answer.json["answer"]["said"] for answer in answers if answer.status == 200} == {"at last"}
     finally:

@@ -51,6 +51,7 @@ def create_api(
     warnings: Callable[[], Sequence[str]] = tuple,
     guesses: Guesses | None = None,
     watching: Watching | None = None,
+    is_foreign: Callable[[str], bool] = lambda _: False,
 ) -> FastAPI:
     """Return the API as an ASGI application.
 
@@ -59,6 +60,7 @@ def create_api(
     *warnings*: sentences for whoever runs the service, asked for at each look at its status.
     *guesses*: slows down whoever guesses tokens; None: nobody is.
     *watching*: what operators watch, and who may; None: as `Watching` has it.
+    *is_foreign*: whether a token is for another identity service to judge, which may be slow.
     """
     app = FastAPI(
         title="restead",
@@ -72,7 +74,7 @@ def create_api(
     app.state.ending = False  # set it when the process is about to end: streams of events then end, too
     app.state.followers = 0  # streams of events that are open
     watching = watching or Watching()
-    app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses, watching)
+    app.state.door = Door(service, identity, base_url, identity_url, warnings, guesses, watching, is_foreign)
     for noun in (
         versions, checkpoints, capabilities, backups, restores, restore_actions, restore_events, quotas, servers,
         server_actions, status, operations, policies, reports, tags, replication, notices, pages, watch,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from fastapi import Path, Security
 from fastapi.security import APIKeyHeader
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,6 +29,8 @@ from restead.service import Service
 
 REFUSED = "restead_refused"  # in a request's state: all that is still to come is a refusal that has to wait
 PROVIDER_ID = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"  # CSBS, addresses: "Always …"
+
+_FOREIGN = 24  # callers of whom another identity service is asked at once; they keep no thread from all other work
 
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # The pattern is for the document only: text that no project can have is refused by us, after the token.
@@ -49,6 +51,10 @@ class Door:
     warnings: Callable[[], Sequence[str]]
     guesses: Guesses | None = None
     watching: Watching = field(default_factory=Watching)
+    is_foreign: Callable[[str], bool] = lambda _: (
+        False
+    )  # whether a token is for somebody else to judge, who may be slow
+    foreign_places: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_FOREIGN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,8 @@ async def caller_of(request: Request, token: str) -> Caller:
     """Return whose token it is; who guesses waits.  Raises Unauthenticated, Unavailable."""
     door: Door = request.app.state.door
     try:
-        return await run_in_threadpool(door.identity.caller, token)
+        places = door.foreign_places if door.is_foreign(token) else None  # None: those of all other work
+        return await to_thread.run_sync(door.identity.caller, token, limiter=places)
     except Unauthenticated:
         if door.guesses is not None:
             setattr(request.state, REFUSED, True)

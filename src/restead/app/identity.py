@@ -17,7 +17,12 @@ class BothIdentities:
         self._keystone = keystone
 
     def caller(self, token: str) -> Caller:
-        return (self._ours if token.startswith(TOKEN_PREFIX) else self._keystone).caller(token)
+        return (self._keystone if is_foreign(token) else self._ours).caller(token)
+
+
+def is_foreign(token: str) -> bool:
+    """Tell if a token can be none of ours."""
+    return not token.startswith(TOKEN_PREFIX)
 
 
 def identity_of(house: Opened) -> Identity:

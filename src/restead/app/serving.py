@@ -15,7 +15,7 @@ from restead import __version__
 from restead.api import BehindProxy, Guesses, Meter, Watching, create_api
 from restead.app.chores import Parts, set_up_chores
 from restead.app.connections import BoundedConnection, use_all_descriptors
-from restead.app.identity import identity_of
+from restead.app.identity import identity_of, is_foreign
 from restead.app.listening import bind, url_of
 from restead.app.logs import set_up_logs
 from restead.app.niceness import IN_VAIN, is_in_vain
@@ -76,6 +76,7 @@ def serve(settings: Settings) -> None:
                 identity_url=settings.identity_url or None,
                 warnings=warnings,
                 guesses=Guesses(),
+                is_foreign=is_foreign,
                 watching=Watching(meter, settings.metrics, settings.metrics_servers, lambda: engine.works),
             )
             _answer(api, listener, settings, lambda: _say_ready(url, house, warnings()))

@@ -1,8 +1,8 @@
 """Questions to Keystone, and how long a caller waits for the answer.
 
 Each is asked by a thread of its own, so that nobody waits longer than is said here, whatever Keystone does, and only
-once, however many come with the same token.  A caller who waits keeps a thread of the service, which has 40 for all
-requests: while Keystone does not answer, most of them have to be left to callers whose tokens are our own.
+once, however many come with the same token.  A caller who waits keeps one of the few places for callers whose tokens
+are Keystone's: while it does not answer, those of whom it has told before need some of them.
 """
 
 import threading
