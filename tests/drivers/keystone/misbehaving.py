@@ -70,7 +70,7 @@ class Misbehaving:
             requests.read(length)
             self.asked.append(f"{method} {path}")
             connection.sendall(self._said(method, path))
-            for _ in range(30 if self.drips else 0):
+            for _ in range(200 if self.drips else 0):
                 time.sleep(0.1)
                 connection.sendall(b" ")
 

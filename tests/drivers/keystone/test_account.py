@@ -114,4 +114,4 @@ def test_a_body_that_never_ends_is_not_waited_for(keystone: Misbehaving, monkeyp
     keystone.drips = True
     with pytest.raises(Unavailable):
         account.told("gAAAA")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # all of it would take 20
