@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP = .venv/bin/pip --disable-pip-version-check -qq install
 BIN = .venv/bin
-JOBS ?= 2
+JOBS ?= 3
 N ?= 20000
 
 # Modules are compiled once, and not by each of the thousand commands and services that the tests start.

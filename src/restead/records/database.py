@@ -19,7 +19,7 @@ from restead.records import postgres, sqlite
 
 Clock = Callable[[], datetime]
 
-NEWEST_SHAPE = "names_listed"  # the last of the migrations
+NEWEST_SHAPE = "every_order"  # the last of the migrations
 _SHAPE = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 _SQLITE, _POSTGRES = "sqlite", "postgresql"
