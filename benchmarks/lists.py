@@ -128,30 +128,27 @@ class Asked:
             """No servers: nothing here asks for one."""
 
         self._helpers = _of_us(records) if records.on_server else []
-        self._tokens = Tokens(records)
+        tokens = Tokens(records)
+        self._tokens = {role: tokens.create(project(7), role=role).secret for role in (Role.MEMBER, Role.ADMIN)}
         service = Service(records, Nobody(), lambda _: None)  # type: ignore[arg-type]
-        self._client = httpx2.AsyncClient(transport=httpx2.ASGITransport(create_api(service, self._tokens)))
+        self._client = httpx2.AsyncClient(transport=httpx2.ASGITransport(create_api(service, tokens)))
 
-    def cost(self, wanted: str | Search, role: Role, tries: int = _TRIES) -> tuple[float, int]:
-        """Return the seconds of the fastest of several answers, and its size."""
-        token = self._tokens.create(project(7), role=role).secret
+    def cost(self, wanted: str | Search, role: Role) -> tuple[float, int]:
+        """Return the seconds of one answer, and its size."""
         method, path, body = ("GET", wanted, None) if isinstance(wanted, str) else ("POST", _BY_TAGS, wanted)
         address = f"http://backup.test:8799/v1/{project(7)}{path}"
         return asyncio.run(
-            self._cost(httpx2.Request(method, address, headers={"X-Auth-Token": token}, json=body), tries)
+            self._cost(httpx2.Request(method, address, headers={"X-Auth-Token": self._tokens[role]}, json=body))
         )
 
-    async def _cost(self, request: httpx2.Request, tries: int) -> tuple[float, int]:
-        best, size = float("inf"), 0
-        for _ in range(tries):
-            began = self._cpu()
-            answer = await self._client.send(request)
-            best = min(best, self._cpu() - began)
-            assert answer.status_code == 200, answer.text
-            found = answer.json()
-            lists = [len(each) for each in found.values() if isinstance(each, list)]
-            size = max(lists) if lists else found.get("count", found.get("total_count", 0))
-        return best, size
+    async def _cost(self, request: httpx2.Request) -> tuple[float, int]:
+        began = self._cpu()
+        answer = await self._client.send(request)
+        cost = self._cpu() - began
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        lists = [len(each) for each in found.values() if isinstance(each, list)]
+        return cost, max(lists) if lists else found.get("count", found.get("total_count", 0))
 
     def _cpu(self) -> float:
         """Seconds that this process and the database's for it have used."""
@@ -165,10 +162,17 @@ def _of_us(records: Records) -> list[Path]:
         return [Path(f"/proc/{pid}/schedstat") for pid in tx.connection.scalars(sa.text(query))]
 
 
-def measure(records: Records, ids: Sequence[str]) -> dict[str, tuple[float, int]]:
-    asked = Asked(records)
-    found = {name: asked.cost(path, Role.MEMBER) for name, path in calls(ids)}
-    return found | {name: asked.cost(path, Role.ADMIN) for name, path in calls_of_all(ids)}
+def all_calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search, Role]]:
+    yield from ((name, wanted, Role.MEMBER) for name, wanted in calls(ids))
+    yield from ((name, wanted, Role.ADMIN) for name, wanted in calls_of_all(ids))
+
+
+def measure(places: Sequence[tuple[Records, Sequence[str]]]) -> Iterator[tuple[str, list[tuple[float, int]]]]:
+    """Yield for each call what the fastest of several answers took of each of the records, asked in turn."""
+    asked = [Asked(records) for records, _ in places]
+    for alike in zip(*(all_calls(ids) for _, ids in places), strict=True):
+        tries = [[each.cost(*call[1:]) for each, call in zip(asked, alike, strict=True)] for _ in range(_TRIES)]
+        yield alike[0][0], [min(of_one) for of_one in zip(*tries, strict=True)]
 
 
 def plans(records: Records, ids: Sequence[str]) -> Iterator[str]:
@@ -181,17 +185,16 @@ def plans(records: Records, ids: Sequence[str]) -> Iterator[str]:
 
     explain = "EXPLAIN (COSTS OFF) " if records.on_server else "EXPLAIN QUERY PLAN "
     asked = Asked(records)
-    for role, each in ((Role.MEMBER, calls(ids)), (Role.ADMIN, calls_of_all(ids))):
-        for name, path in each:
-            seen.clear()
-            sa.event.listen(records.engine, "before_cursor_execute", note)
-            asked.cost(path, role, tries=1)
-            sa.event.remove(records.engine, "before_cursor_execute", note)
-            yield f"\n{name}"
-            with records.read() as tx:
-                for statement, parameters in seen:
-                    found = tx.connection.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
-                    yield from (f"    {row[-1]}" for row in found)
+    for name, wanted, role in all_calls(ids):
+        seen.clear()
+        sa.event.listen(records.engine, "before_cursor_execute", note)
+        asked.cost(wanted, role)
+        sa.event.remove(records.engine, "before_cursor_execute", note)
+        yield f"\n{name}"
+        with records.read() as tx:
+            for statement, parameters in seen:
+                found = tx.connection.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
+                yield from (f"    {row[-1]}" for row in found)
 
 
 def main() -> None:
@@ -207,28 +210,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
         urls = asked.database or [f"sqlite:///{folder}/{count}.db" for count in asked.backups]
-        found = []
-        for url, count in zip(urls, asked.backups, strict=True):
-            records = Records.open(url)
-            records.migrate()
-            began = time.process_time()
-            ids = fill(records, count)
-            print(f"{count:,} backups in {PROJECTS} projects, {time.process_time() - began:.0f} s of CPU", flush=True)
-            if asked.plans:
+        places = [_filled(url, count) for url, count in zip(urls, asked.backups, strict=True)]
+        if asked.plans:
+            for records, ids in places:
                 print(*plans(records, ids), sep="\n")
-            else:
-                found.append(measure(records, ids))
+        else:
+            _show(measure(places))
+        for records, _ in places:
             records.close()
-    if found:
-        _show(*found)
 
 
-def _show(few: dict[str, tuple[float, int]], many: dict[str, tuple[float, int]]) -> None:
+def _filled(url: str, count: int) -> tuple[Records, list[str]]:
+    records = Records.open(url)
+    records.migrate()
+    began = time.process_time()
+    ids = fill(records, count)
+    print(f"{count:,} backups in {PROJECTS} projects, {time.process_time() - began:.0f} s of CPU", flush=True)
+    return records, ids
+
+
+def _show(found: Iterator[tuple[str, list[tuple[float, int]]]]) -> None:
     print(f"\n{'call':40} {'few, ms':>8} {'many, ms':>9} {'ratio':>6}   entries")
-    for name, (cost, size) in many.items():
-        ratio = cost / few[name][0]
-        mark = " " if ratio <= _ALLOWED else "!"
-        print(f"{name:40} {few[name][0] * 1e3:8.2f} {cost * 1e3:9.2f} {ratio:6.1f} {mark} {few[name][1]:6} {size:7}")
+    for name, ((few, size), (many, larger)) in found:
+        mark = " " if many <= _ALLOWED * few else "!"
+        print(f"{name:40} {few * 1e3:8.2f} {many * 1e3:9.2f} {many / few:6.1f} {mark} {size:6} {larger:7}", flush=True)
 
 
 if __name__ == "__main__":
