@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from tests.api.front import PROVIDER, Front
 from tests.api.test_policies import made
+from tests.records.older import set_back
 
 from restead.domain.caller import Role
 from restead.domain.ids import BackupId
@@ -218,11 +219,7 @@ def test_tags_that_were_there_before_are_found_after_an_upgrade(front: Front) ->
     subject(front, KINDS[0], tags={"stage": "prod"})
     subject(front, KINDS[1], tags={"tier": "web"})
     with front.records.begin() as tx:
-        for newer in ("tags", "audit", "deliveries", "notices", "troubles", "backup_counts"):
-            tx.connection.exec_driver_sql(f"DROP TABLE {newer}")
-        tx.connection.exec_driver_sql("DROP INDEX ix_backups_everywhere")
-        tx.connection.exec_driver_sql("CREATE INDEX ix_backups_created_at_id ON backups (created_at, id)")
-        tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'listing'")
+        set_back(tx, "listing")
     front.records.migrate()
     assert front.get(f"/{KINDS[0]}/tags").json["tags"] == [{"key": "stage", "values": ["prod"]}]
     assert front.get(f"/{KINDS[1]}/tags").json["tags"] == [{"key": "tier", "values": ["web"]}]

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.records.older import config, set_back
 from tests.records.rows import T0, add_backup, add_restore, server
 
-import restead.records
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
 from restead.domain.ids import RestoreId, ServerId
 from restead.domain.listing import BackupFilter
@@ -39,9 +37,7 @@ def test_the_migrations_make_the_tables_as_they_are_declared(records: Records) -
 
 
 def test_the_newest_shape_is_that_of_the_last_migration() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
-    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_SHAPE]
+    assert ScriptDirectory.from_config(config()).get_heads() == [NEWEST_SHAPE]
 
 
 def test_migrating_again_changes_nothing(records: Records) -> None:
@@ -65,21 +61,7 @@ def test_backups_of_an_older_release_are_sorted_counted_and_found_as_before(reco
         before = backups.usage(tx, server().project_id)
         counted = [backups.count(tx, None, BackupFilter(status=state)) for state in BackupState]
         traits = tx.connection.execute(_all_traits).all()
-        config = Config()
-        config.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
-        config.attributes["connection"] = tx.connection
-        saved = {table: [dict(row) for row in tx.connection.execute(sa.select(table)).mappings()]
-                 for table in metadata.sorted_tables}  # fmt: skip
-        there = sa.MetaData()
-        there.reflect(tx.connection)
-        there.drop_all(tx.connection)
-        command.upgrade(config, "target_identity")
-        older = sa.MetaData()
-        older.reflect(tx.connection)
-        for table, rows in saved.items():
-            known = older.tables[table.name].columns if table.name in older.tables else ()
-            for row in rows if known else ():
-                tx.connection.execute(sa.insert(table).values({column.name: row[column.name] for column in known}))
+        set_back(tx, "target_identity")
     records.migrate()
     with records.read() as tx:
         assert backups.usage(tx, server().project_id) == before == (2, 200)

@@ -1,0 +1,41 @@
+"""Records as an older release left them."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+import restead.records
+from restead.records import Transaction
+from restead.records.tables import metadata
+
+
+def config() -> Config:
+    """What Alembic has to know of the migrations."""
+    found = Config()
+    found.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
+    return found
+
+
+def set_back(tx: Transaction, revision: str) -> None:
+    """Give the tables the shape of that revision, with all that it knows of the rows that are there."""
+    saved = {
+        table: [dict(row) for row in tx.connection.execute(sa.select(table)).mappings()]
+        for table in metadata.sorted_tables
+    }
+    _reflected(tx).drop_all(tx.connection)
+    migrations = config()
+    migrations.attributes["connection"] = tx.connection
+    command.upgrade(migrations, revision)
+    older = _reflected(tx)
+    for table, rows in saved.items():
+        known = older.tables[table.name].columns if table.name in older.tables else ()
+        for row in rows if known else ():
+            tx.connection.execute(sa.insert(table).values({column.name: row[column.name] for column in known}))
+
+
+def _reflected(tx: Transaction) -> sa.MetaData:
+    there = sa.MetaData()
+    there.reflect(tx.connection)
+    return there
