@@ -21,7 +21,7 @@ from restead.domain.verification import Depth
 from restead.drivers.blobs.memory import MemoryBlobs
 from restead.repository import Repository, scrub
 
-CASES = int(os.environ.get("RESTEAD_FUZZ", "3000"))
+CASES = int(os.environ.get("RESTEAD_FUZZ", "1500"))
 PARTS = 4
 _FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from tests.repository.history import live_through
 
-WANTED = int(os.environ.get("RESTEAD_FUZZ", "2000"))
+WANTED = int(os.environ.get("RESTEAD_FUZZ", "1000"))
 FIRST = int(os.environ.get("RESTEAD_FUZZ_FIRST", "0"))
 PORTIONS = 20
 
