@@ -80,7 +80,7 @@ def write_conf(folder: Path) -> None:
 def in_own_process(uri: str, deed: str, limit: float = 120) -> str:
     """Run *deed*, Python that has `connection` and `libvirt`, in a process of its own; return what it printed."""
     code = f"""
-import threading, libvirt
+import os, sys, threading, libvirt
 libvirt.virEventRegisterDefaultImpl()
 libvirt.virEventAddTimeout(1000, lambda *_: None, None)
 def turn():
@@ -89,9 +89,11 @@ threading.Thread(target=turn, daemon=True).start()
 connection = libvirt.open({uri!r})
 {deed}
 connection.close()
+sys.stdout.flush()
+os._exit(0)  # the thread turns on in libvirt while an interpreter ends, and may crash it then
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=limit)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.returncode, done.stderr)
     return done.stdout
 
 
