@@ -161,7 +161,7 @@ def test_old_entries_of_the_log_go_and_open_ones_stay(town: Town) -> None:
     (waiting,) = town.log(OperationState.WAITING)
     with town.records.begin() as tx:
         operations.skipped(tx, waiting.id, Failure(Code.UNAVAILABLE, "its window ended"))
-    town.retention(lambda: None)
+    retention(lambda: None)
     assert [each.id for each in town.log()] == [waiting.id], "its days begin when it ends"
 
 
