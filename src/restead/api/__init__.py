@@ -1,6 +1,7 @@
 """CSBS v1 over HTTP: parse, ask the service, render; nothing about the product is decided here."""
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from fastapi import FastAPI
 
@@ -85,11 +86,6 @@ def create_api(
     app.add_middleware(Trail)
     app.add_middleware(Measured, meter=watching.meter)
     app.add_middleware(Edge)  # the last one added is the outermost
-
-    def openapi() -> dict[str, object]:
-        if app.openapi_schema is None:
-            app.openapi_schema = document(app)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of changing the document
+    # FastAPI's own way of changing the document, which is made when it is asked for first.
+    app.openapi = cache(partial(document, app))  # type: ignore[method-assign]
     return app

@@ -51,9 +51,8 @@ class Door:
     warnings: Callable[[], Sequence[str]]
     guesses: Guesses | None = None
     watching: Watching = field(default_factory=Watching)
-    is_foreign: Callable[[str], bool] = lambda _: (
-        False
-    )  # whether a token is for somebody else to judge, who may be slow
+    # Whether a token is for somebody else to judge, who may be slow.
+    is_foreign: Callable[[str], bool] = lambda _: False
     foreign_places: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_FOREIGN))
 
 
