@@ -1,21 +1,11 @@
 """Records as an older release left them."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 from alembic import command
-from alembic.config import Config
 
-import restead.records
 from restead.records import Transaction
+from restead.records.migrating import migrations
 from restead.records.tables import metadata
-
-
-def config() -> Config:
-    """What Alembic has to know of the migrations."""
-    found = Config()
-    found.set_main_option("script_location", str(Path(restead.records.__file__).parent / "migrations"))
-    return found
 
 
 def set_back(tx: Transaction, revision: str) -> None:
@@ -25,9 +15,9 @@ def set_back(tx: Transaction, revision: str) -> None:
         for table in metadata.sorted_tables
     }
     _reflected(tx).drop_all(tx.connection)
-    migrations = config()
-    migrations.attributes["connection"] = tx.connection
-    command.upgrade(migrations, revision)
+    config = migrations()
+    config.attributes["connection"] = tx.connection
+    command.upgrade(config, revision)
     older = _reflected(tx)
     for table, rows in saved.items():
         known = older.tables[table.name].columns if table.name in older.tables else ()

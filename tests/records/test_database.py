@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from tests.records.older import config, set_back
+from tests.records.older import set_back
 from tests.records.rows import T0, add_backup, add_restore, server
 
 from restead.domain.errors import Damaged, InvalidRequest, Unavailable
@@ -23,6 +23,7 @@ from restead.domain.states import BackupState
 from restead.records import Records, Transaction, backups, restores
 from restead.records.database import NEWEST_SHAPE
 from restead.records.encoding import build, plain
+from restead.records.migrating import migrations
 from restead.records.tables import backup_traits, metadata
 from restead.records.tables import backups as backup_table
 
@@ -37,7 +38,7 @@ def test_the_migrations_make_the_tables_as_they_are_declared(records: Records) -
 
 
 def test_the_newest_shape_is_that_of_the_last_migration() -> None:
-    assert ScriptDirectory.from_config(config()).get_heads() == [NEWEST_SHAPE]
+    assert ScriptDirectory.from_config(migrations()).get_heads() == [NEWEST_SHAPE]
 
 
 def test_migrating_again_changes_nothing(records: Records) -> None:

@@ -26,11 +26,14 @@ _IN_PARTS = {"yield_per": 5000}  # rows
 
 def note(tx: Transaction, backup: Backup, before: Backup | None = None) -> None:
     """Note where a backup stands, now that it is as it is; *before*: as it was noted last."""
-    new = _of(backup) - (_of(before) if before else frozenset())
+    new = _of(backup) - (_of(before) if before else set())
+    if not new:
+        return
     there = sa.select(traits.c.trait).where(traits.c.project_id == backup.project_id, traits.c.trait.in_(new))
-    missing = new - frozenset(tx.connection.scalars(there)) if new else new
-    if missing:
-        rows = [{"project_id": backup.project_id, "trait": each} for each in sorted(missing)]
+    rows = [
+        {"project_id": backup.project_id, "trait": each} for each in sorted(new - set(tx.connection.scalars(there)))
+    ]
+    if rows:
         tx.connection.execute(traits.insert(), rows)
 
 
@@ -53,13 +56,13 @@ def missing(tx: Transaction) -> Iterator[tuple[ProjectId, str]]:
     """Yield project and trait of backups which searches over all projects would not find."""
     query = sa.select(traits.c.project_id, traits.c.trait)
     known = {tuple(row) for row in tx.connection.execute(query, execution_options=_IN_PARTS)}
-    for project_id, trait in of_rows(tx):
+    for project_id, trait in _of_rows(tx):
         if (project_id, trait) not in known:
             known.add((project_id, trait))
             yield project_id, trait
 
 
-def of_rows(tx: Transaction) -> Iterator[tuple[ProjectId, str]]:
+def _of_rows(tx: Transaction) -> Iterator[tuple[ProjectId, str]]:
     """Yield project and trait of every backup that is not deleted, again and again."""
     columns = backups.c
     query = sa.select(
@@ -67,29 +70,27 @@ def of_rows(tx: Transaction) -> Iterator[tuple[ProjectId, str]]:
         columns.private_address, columns.public_address,
     ).where(columns.state != BackupState.DELETED).distinct()  # fmt: skip
     for project_id, name, server, zone, *addresses in tx.connection.execute(query, execution_options=_IN_PARTS):
-        for trait in _traits(name, server, zone, addresses):
+        for trait in _traits(name, server, zone, *addresses):
             yield ProjectId(project_id), trait
 
 
-def _of(backup: Backup) -> frozenset[str]:
+def _of(backup: Backup) -> set[str]:
     server = backup.server
-    addresses = (server.private_address, server.public_address)
-    return frozenset(_traits(backup.name.casefold(), server.name.casefold(), server.zone, addresses))
+    return set(
+        _traits(backup.name.casefold(), server.name.casefold(), server.zone, server.private_address,
+                server.public_address)
+    )  # fmt: skip
 
 
 def _of_filter(wanted: BackupFilter) -> set[str]:
-    found = set(_letters("name", (wanted.name or "").casefold()))
-    found.update(_letters("server", (wanted.resource_name or "").casefold()))
-    found.update({f"zone {wanted.zone}"} if wanted.zone is not None else ())
-    return found | ({f"address {wanted.address}"} if wanted.address is not None else set())
+    name, server = (wanted.name or "").casefold(), (wanted.resource_name or "").casefold()
+    return set(_traits(name, server, wanted.zone, wanted.address))
 
 
-def _traits(name: str, server: str, zone: str, addresses: Sequence[str]) -> Iterator[str]:
-    yield from _letters("name", name)
-    yield from _letters("server", server)
-    yield f"zone {zone}"
-    yield from (f"address {each}" for each in addresses)
-
-
-def _letters(of: str, text: str) -> Iterator[str]:
-    return (f"{of} {text[at:at + _TOGETHER]}" for at in range(len(text) - _TOGETHER + 1))
+def _traits(name: str, server: str, zone: str | None, *addresses: str | None) -> Iterator[str]:
+    """None stands nowhere; "" does, as a zone or an address."""
+    for of, text in (("name", name), ("server", server)):
+        yield from (f"{of} {text[at : at + _TOGETHER]}" for at in range(len(text) - _TOGETHER + 1))
+    for of, whole in (("zone", zone), *(("address", each) for each in addresses)):
+        if whole is not None:
+            yield f"{of} {whole}"
