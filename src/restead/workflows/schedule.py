@@ -63,13 +63,13 @@ class Scheduler:
         self._rules = rules
         self._quotas = quotas
         self._jitter = jitter
-        self._said: dict[str, str] = {}  # why a policy cannot be run, as the log tells
+        self._said: dict[str, str] = {}  # why policies could not be run at the last look, as the log tells
 
     def __call__(self, check: Callable[[], None]) -> None:
         self._give_up()
         with self._records.read() as tx:
             scheduled = policies.scheduled(tx)
-        self._said = {policy.id: self._said[policy.id] for policy in scheduled if policy.id in self._said}
+        said = {}
         for policy in scheduled:
             check()
             try:
@@ -78,13 +78,12 @@ class Scheduler:
                 raise
             except ResteadError as error:  # of this policy alone; at the next look it is tried again
                 self._say(policy, error)
-            else:
-                self._said.pop(policy.id, None)
+                said[policy.id] = error.message
+        self._said = said
 
     def _say(self, policy: Policy, error: ResteadError) -> None:
         """Say it loudly once, and not at each look: that is every ten seconds."""
         say = log.debug if self._said.get(policy.id) == error.message else log.warning
-        self._said[policy.id] = error.message
         say("a policy cannot be run now", policy=policy.id, reason=error.message, detail=error.detail)
 
     def _look(self, policy: Policy) -> None:
