@@ -32,7 +32,9 @@ _CHECKPOINTS = "/providers/fc4d5750-22e7-4798-8a46-f48f62c4c1da/checkpoints"
 _BY_TAGS = "/csbs_backup/resource_instances/action"
 _TRIES = 15
 _DAY = "start_time=2025-06-01T00:00:00Z&end_time=2025-06-02T00:00:00Z"
+_NEWEST = "sort=created_at:desc"
 _ORDERS = ("created_at", "updated_at", "status", "id")
+_BACKUP_ORDERS = ("created_at", "updated_at", "name", "status", "protected_at", "id")
 _ALLOWED = 3.0  # times what the same call costs with the fewest backups
 
 
@@ -48,7 +50,7 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
     yield "page in the middle", f"{items}&marker={middle}"
     yield "last page", f"{items}&marker={ids[len(ids) // 50 + 1]}"
     yield "offset to the end", f"{items}&offset={len(ids) - 30}"
-    for key in ("created_at", "updated_at", "name", "status", "protected_at", "id"):
+    for key in _BACKUP_ORDERS:
         for way in ("asc", "desc"):
             yield f"sort={key}:{way}", f"{items}&sort={key}:{way}"
         yield f"sort={key}, in the middle", f"{items}&sort={key}:asc&marker={middle}"
@@ -56,7 +58,7 @@ def calls(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
         yield f"list: {name}", f"{items}&{condition}"
         yield f"count: {name}", f"/checkpoint_items/count?{condition}"
     yield "count all", "/checkpoint_items/count"
-    yield from ((name, path) for name, path in _others(one))
+    yield from _others(one)
     yield "quotas", "/quotas"
     yield "tags of the project", "/csbs_backup/tags"
     stage, team = {"key": "stage", "values": ["stage-1"]}, {"key": "team", "values": ["team-7"]}
@@ -88,11 +90,11 @@ def _conditions(one: str) -> dict[str, str]:
 
 def _others(one: str) -> Iterator[tuple[str, str]]:
     """Yield (name, path) of lists of other things than backups; *one* is the id of a backup."""
-    made = {"": "limit=50", ", plan": "plan_id=plan-3-of-7", ", a day": f"{_DAY}"}
+    made = {"": _NEWEST, ", plan": "plan_id=plan-3-of-7", ", a day": _DAY}
     lists = {
         "checkpoints": (_CHECKPOINTS, ("created_at", "id", "status"), {", error": "status=error", **made}),
         "restores": ("/restores", _ORDERS, {
-            "": "limit=50", ", fail": "status=fail", ", none in progress": "status=in_progress",
+            "": _NEWEST, ", fail": "status=fail", ", none in progress": "status=in_progress",
             ", server": "server_id=server-0-of-7", ", backup": f"checkpoint_item_id={one}"}),
         "operations": ("/operation_logs", _ORDERS, {
             ", failed": "status=failed", ", none waiting": "status=waiting", ", restores": "operation_type=restore",
@@ -110,7 +112,7 @@ def calls_of_all(ids: Sequence[str]) -> Iterator[tuple[str, str | Search]]:
     items, of_all = "/checkpoint_items?limit=50", "all_tenants=true"
     yield "all projects: first page", f"{items}&{of_all}"
     yield "all projects: page in the middle", f"{items}&{of_all}&marker={ids[len(ids) // 2]}"
-    for key in ("created_at", "updated_at", "name", "status", "protected_at", "id"):
+    for key in _BACKUP_ORDERS:
         yield f"all projects, sort={key}", f"{items}&{of_all}&sort={key}:asc"
     for name, path in _others(ids[0]):
         yield f"all projects, {name}", f"{path}&{of_all}"
